@@ -1,0 +1,2 @@
+//! Tells a story.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Per model type, its configuration and the tensors it must have.

@@ -1,0 +1,1 @@
+//! Safetensors files, shards, configuration files.

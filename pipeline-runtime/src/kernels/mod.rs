@@ -1,0 +1,1 @@
+//! Hand-written kernels, a family a folder, each beside its scalar twin.

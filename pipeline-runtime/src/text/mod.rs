@@ -1,0 +1,1 @@
+//! Tokens, chat templates, sampling, streaming.
