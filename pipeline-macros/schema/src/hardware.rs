@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::DType;
 use crate::suggest;
 
 /// A kind of hardware, in the words of `hardware = [...]`.
@@ -38,6 +39,14 @@ impl Hardware {
             Hardware::Cpu => "the processor",
             Hardware::Cuda => "an NVIDIA GPU",
             Hardware::Rocm => "an AMD GPU",
+        }
+    }
+
+    /// The dtypes that models compute in there.
+    pub const fn dtypes(self) -> &'static [DType] {
+        match self {
+            Hardware::Cpu => &[DType::F32, DType::BF16],
+            Hardware::Cuda | Hardware::Rocm => &DType::ALL,
         }
     }
 

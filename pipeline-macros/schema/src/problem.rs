@@ -54,3 +54,19 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// `text` between backticks, on one line and at most 120 characters: names from a file are not to be trusted.
+pub(crate) fn quoted(text: &str) -> String {
+    const LIMIT: usize = 120;
+    let mut quoted = String::from("`");
+    let mut characters = text.chars();
+    for character in characters.by_ref().take(LIMIT) {
+        if character.is_control() {
+            quoted.extend(character.escape_default());
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted.push_str(if characters.next().is_some() { "...`" } else { "`" });
+    quoted
+}

@@ -1,1 +1,0 @@
-//! Per model type, its configuration and the tensors it must have.

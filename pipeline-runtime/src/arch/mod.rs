@@ -1,0 +1,5 @@
+//! Architectures, a file or folder each: inputs, stages, outputs and parameters.
+
+pub mod moe;
+
+pub use moe::Moe;

@@ -1,0 +1,209 @@
+//! Which expert read or wrote which word, as a picture.
+
+use std::fmt;
+
+use svg::node::element::{Group, Rectangle, Text, Title};
+use unicode_width::UnicodeWidthStr;
+
+use crate::arch::moe::ExpertAttribution;
+
+/// Columns that a line of words takes in a terminal.
+const COLUMNS: usize = 96;
+/// Shades of a weight from none to all.
+const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+/// Pixels of a character cell in the SVG.
+const CELL: (usize, usize) = (8, 16);
+
+/// The experts of each word: lines of text, and below each line a row per expert, shaded by the weight that the
+/// expert had for the word above.
+///
+/// `Display` writes shades; the alternate form `{:#}` writes colours for a terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Heatmap<'a> {
+    attribution: &'a ExpertAttribution,
+    layer: Option<usize>,
+}
+
+/// A word of a line: how it reads, how wide it is, and the weight of each expert.
+struct Word {
+    text: String,
+    width: usize,
+    weights: Vec<f32>,
+}
+
+impl<'a> Heatmap<'a> {
+    pub(super) fn new(attribution: &'a ExpertAttribution, layer: Option<usize>) -> Heatmap<'a> {
+        Heatmap { attribution, layer }
+    }
+
+    /// The weight of each expert for each token, the mean over the layers shown: `(tokens, experts)`. The weights of a
+    /// token sum to one unless an expert had no room for it.
+    pub fn weights(&self) -> Vec<Vec<f32>> {
+        let token_weights = |token: &crate::arch::moe::TokenExperts| {
+            let layers = match self.layer {
+                Some(layer) => &token.layers[layer..=layer],
+                None => &token.layers[..],
+            };
+            let mut weights = vec![0.0; self.attribution.num_experts];
+            for layer in layers {
+                for (&expert, &weight) in layer.experts.iter().zip(&layer.weights) {
+                    weights[expert as usize] += weight / layers.len() as f32;
+                }
+            }
+            weights
+        };
+        self.attribution.tokens.iter().map(token_weights).collect()
+    }
+
+    /// The share of visits of each expert in each layer: `(layers, experts)`, each row summing to one.
+    pub fn layers(&self) -> Vec<Vec<f32>> {
+        let usage = self.attribution.usage();
+        let share = |visits: &Vec<u64>| {
+            let sum = visits.iter().sum::<u64>().max(1) as f32;
+            visits.iter().map(|&visits| visits as f32 / sum).collect()
+        };
+        usage.per_layer.iter().map(share).collect()
+    }
+
+    /// The words in lines that fit the columns.
+    fn lines(&self) -> Vec<Vec<Word>> {
+        let mut lines = vec![Vec::new()];
+        let mut column = 0;
+        for (token, weights) in self.attribution.tokens.iter().zip(self.weights()) {
+            let breaks = token.text.contains('\n');
+            let text = token.text.replace('\n', "⏎").replace(char::is_control, "·");
+            let width = text.width().max(1);
+            if column + width > COLUMNS && column > 0 {
+                lines.push(Vec::new());
+                column = 0;
+            }
+            column += width;
+            let line = lines.last_mut().expect("there is a first line");
+            line.push(Word { text, width, weights });
+            if breaks {
+                lines.push(Vec::new());
+                column = 0;
+            }
+        }
+        lines.retain(|line| !line.is_empty());
+        lines
+    }
+
+    /// The picture as an SVG document: the words with a row per expert below, then the share of each expert in each
+    /// layer.
+    pub fn svg(&self) -> String {
+        let (cell_width, cell_height) = CELL;
+        let experts = self.attribution.num_experts;
+        let left = 10 * cell_width;
+        let lines = self.lines();
+        let block = (experts + 2) * cell_height;
+        let mut drawing = Group::new();
+        for (index, line) in lines.iter().enumerate() {
+            let top = index * block + cell_height;
+            for expert in 0..experts {
+                let baseline = top + (expert + 2) * cell_height - 4;
+                drawing = drawing.add(label(0, baseline, &format!("expert {expert}")));
+            }
+            let mut column = left;
+            for word in line {
+                drawing = drawing.add(label(column, top + cell_height - 4, &word.text));
+                for (expert, &weight) in word.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+                    let y = top + (expert + 1) * cell_height;
+                    let title = format!("{}: expert {expert}, weight {weight:.3}", word.text.trim());
+                    drawing = drawing.add(square(column, y, word.width * cell_width, expert, weight, title));
+                }
+                column += word.width * cell_width;
+            }
+        }
+        let top = lines.len() * block + 2 * cell_height;
+        drawing = drawing.add(label(0, top, "share of each expert's visits by layer"));
+        let layers = self.layers();
+        for (layer, shares) in layers.iter().enumerate() {
+            let y = top + (layer + 1) * cell_height;
+            drawing = drawing.add(label(0, y + cell_height - 4, &format!("layer {layer}")));
+            let busiest = shares.iter().copied().fold(f32::EPSILON, f32::max);
+            for (expert, &share) in shares.iter().enumerate() {
+                let x = left + expert * 4 * cell_width;
+                let title = format!("layer {layer}, expert {expert}: {:.1} %", 100.0 * share);
+                drawing = drawing.add(square(x, y, 4 * cell_width, expert, share / busiest, title));
+            }
+        }
+        let height = top + (layers.len() + 2) * cell_height;
+        let width = left + (COLUMNS + 1) * cell_width;
+        svg::Document::new()
+            .set("viewBox", (0, 0, width, height))
+            .set("width", width)
+            .set("height", height)
+            .add(Rectangle::new().set("width", "100%").set("height", "100%").set("fill", "white"))
+            .add(drawing.set("font-family", "monospace").set("font-size", 13))
+            .to_string()
+    }
+}
+
+fn label(x: usize, y: usize, text: &str) -> Text {
+    Text::new(text).set("x", x).set("y", y).set("xml:space", "preserve").set("fill", "#222")
+}
+
+fn square(x: usize, y: usize, width: usize, expert: usize, weight: f32, title: String) -> Rectangle {
+    let (red, green, blue) = colour(expert);
+    Rectangle::new()
+        .set("x", x)
+        .set("y", y)
+        .set("width", width)
+        .set("height", CELL.1)
+        .set("fill", format!("rgb({red},{green},{blue})"))
+        .set("fill-opacity", format!("{:.3}", weight.clamp(0.0, 1.0)))
+        .add(Title::new(title))
+}
+
+/// A colour that tells an expert from its neighbours: hues a golden angle apart.
+fn colour(expert: usize) -> (u8, u8, u8) {
+    let hue = (expert as f32 * 137.508) % 360.0;
+    // HSL with saturation 0.65 and lightness 0.45.
+    let chroma = 0.585;
+    let component = |offset: f32| {
+        let k = (offset + hue / 30.0) % 12.0;
+        let value = 0.45 - chroma / 2.0 * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0);
+        (value * 255.0).round() as u8
+    };
+    (component(0.0), component(8.0), component(4.0))
+}
+
+impl fmt::Display for Heatmap<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let coloured = formatter.alternate();
+        let experts = self.attribution.num_experts;
+        let margin = format!("expert {}", experts.saturating_sub(1)).len();
+        for line in self.lines() {
+            write!(formatter, "{:margin$} ", "")?;
+            for word in &line {
+                formatter.write_str(&word.text)?;
+            }
+            writeln!(formatter)?;
+            for expert in 0..experts {
+                write!(formatter, "{:<margin$} ", format!("expert {expert}"))?;
+                let mut row = String::new();
+                for word in &line {
+                    row.push_str(&cells(expert, word, coloured));
+                }
+                writeln!(formatter, "{}", row.trim_end())?;
+            }
+            writeln!(formatter)?;
+        }
+        Ok(())
+    }
+}
+
+/// The cells of one expert below one word.
+fn cells(expert: usize, word: &Word, coloured: bool) -> String {
+    let weight = word.weights[expert].clamp(0.0, 1.0);
+    let shade = SHADES[(weight * (SHADES.len() - 1) as f32).ceil() as usize];
+    if !coloured || weight == 0.0 {
+        return shade.to_string().repeat(word.width);
+    }
+    let (red, green, blue) = colour(expert);
+    let dimmed = |component: u8| (f32::from(component) * (0.25 + 0.75 * weight)) as u8;
+    let colour = anstyle::RgbColor(dimmed(red), dimmed(green), dimmed(blue));
+    let style = anstyle::Style::new().bg_color(Some(colour.into()));
+    format!("{style}{}{style:#}", " ".repeat(word.width))
+}

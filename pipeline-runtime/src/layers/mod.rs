@@ -1,0 +1,19 @@
+//! What models share, under the field's own names.
+
+mod attention;
+mod batch;
+mod experts;
+mod linear;
+mod norm;
+mod rotary;
+mod weights;
+
+pub use attention::{GroupedQueryAttention, KvCache};
+pub use batch::{Batch, Sequence};
+pub use experts::{
+    Capacity, LayerRouting, Overflow, Routing, RoutingPolicy, SparseExperts, SwiGlu, TopKRouter,
+};
+pub use linear::{Embedding, Linear};
+pub use norm::RmsNorm;
+pub use rotary::{Rotation, RotaryEmbedding};
+pub use weights::Weights;

@@ -1,0 +1,133 @@
+//! Reads weights by the names that the reference gives them.
+
+use half::{bf16, f16};
+use pipeline_schema::DType;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::checkpoint::{CheckpointFiles, MappedNumbers, TensorView};
+use crate::error::{Error, Result};
+use crate::tensor::Matrix;
+
+/// Tensors below a prefix: `weights.pp("self_attn").matrix("q_proj.weight", ...)`.
+#[derive(Clone, Debug)]
+pub struct Weights<'a> {
+    source: Source<'a>,
+    prefix: String,
+    dtype: Option<DType>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source<'a> {
+    Files(&'a CheckpointFiles),
+    Random { seed: u64 },
+}
+
+impl<'a> Weights<'a> {
+    /// All tensors of a checkpoint. Matrices are kept in `dtype`, or as they are stored.
+    pub fn new(files: &'a CheckpointFiles, dtype: Option<DType>) -> Weights<'a> {
+        Weights { source: Source::Files(files), prefix: String::new(), dtype }
+    }
+
+    /// Random weights of any name and shape, for benchmarks: vectors of ones, matrices uniform with the variance
+    /// `1 / in_features`, so that activations neither vanish nor explode.
+    pub fn random(seed: u64, dtype: DType) -> Weights<'static> {
+        Weights { source: Source::Random { seed }, prefix: String::new(), dtype: Some(dtype) }
+    }
+
+    /// The tensors below `name`.
+    pub fn pp(&self, name: impl std::fmt::Display) -> Weights<'a> {
+        Weights { prefix: self.name(&name.to_string()), ..self.clone() }
+    }
+
+    fn name(&self, name: &str) -> String {
+        match self.prefix.as_str() {
+            "" => name.to_owned(),
+            prefix => format!("{prefix}.{name}"),
+        }
+    }
+
+    fn view(files: &CheckpointFiles, name: &str, shape: &[usize]) -> Result<TensorView> {
+        let view = files.tensor(name)?;
+        if view.shape() != shape {
+            let message = format!("tensor `{name}` has shape {:?}, expected {shape:?}", view.shape());
+            return Err(Error::malformed(view.path(), message));
+        }
+        Ok(view)
+    }
+
+    /// A weight matrix `(out_features, in_features)`: in place in the mapped file where the stored number format
+    /// is the wanted one. There is no arithmetic in `f16`: it is widened to `f32`, which loses nothing.
+    ///
+    /// # Errors
+    /// The tensor is missing, or has another shape or a number format that no weights have.
+    pub fn matrix(&self, name: &str, out_features: usize, in_features: usize) -> Result<Matrix> {
+        let name = self.name(name);
+        let files = match self.source {
+            Source::Files(files) => files,
+            Source::Random { seed } => {
+                return Ok(self.random_matrix(seed, &name, out_features, in_features));
+            }
+        };
+        let view = Self::view(files, &name, &[out_features, in_features])?;
+        let stored = view.dtype()?;
+        Ok(match (stored, self.dtype.unwrap_or(stored)) {
+            (DType::F32, DType::F32 | DType::F16) => Matrix::from_f32(view.f32()?, out_features, in_features),
+            (DType::BF16, DType::BF16) => Matrix::from_bf16(view.bf16()?, out_features, in_features),
+            (_, DType::BF16) => {
+                let rounded: Vec<bf16> = widened(&view)?.into_iter().map(bf16::from_f32).collect();
+                Matrix::from_bf16(MappedNumbers::from(rounded), out_features, in_features)
+            }
+            (_, DType::F32 | DType::F16) => {
+                Matrix::from_f32(MappedNumbers::from(widened(&view)?), out_features, in_features)
+            }
+        })
+    }
+
+    /// A vector, widened to `f32`.
+    ///
+    /// # Errors
+    /// As [`matrix`](Self::matrix).
+    pub fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>> {
+        match self.source {
+            Source::Files(files) => widened(&Self::view(files, &self.name(name), &[length])?),
+            Source::Random { .. } => Ok(vec![1.0; length]),
+        }
+    }
+
+    /// A block of random numbers is drawn once a matrix and repeated: drawing every number of a real model would
+    /// take longer than the benchmark.
+    fn random_matrix(&self, seed: u64, name: &str, out_features: usize, in_features: usize) -> Matrix {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&(seed, name), &mut hasher);
+        let mut generator = ChaCha8Rng::seed_from_u64(std::hash::Hasher::finish(&hasher));
+        let length = out_features * in_features;
+        let bound = (3.0 / in_features as f32).sqrt();
+        // A prime length keeps rows from repeating.
+        let block: Vec<f32> =
+            (0..length.min(1_000_003)).map(|_| generator.random_range(-bound..bound)).collect();
+        match self.dtype {
+            Some(DType::BF16) => {
+                let block: Vec<bf16> = block.into_iter().map(bf16::from_f32).collect();
+                Matrix::from_bf16(repeated(&block, length).into(), out_features, in_features)
+            }
+            _ => Matrix::from_f32(repeated(&block, length).into(), out_features, in_features),
+        }
+    }
+}
+
+fn repeated<T: Copy>(block: &[T], length: usize) -> Vec<T> {
+    let mut numbers = Vec::with_capacity(length);
+    while numbers.len() < length {
+        numbers.extend_from_slice(&block[..block.len().min(length - numbers.len())]);
+    }
+    numbers
+}
+
+fn widened(view: &TensorView) -> Result<Vec<f32>> {
+    Ok(match view.dtype()? {
+        DType::F32 => view.f32()?.to_vec(),
+        DType::BF16 => view.bf16()?.iter().map(|number: &bf16| number.to_f32()).collect(),
+        DType::F16 => view.f16()?.iter().map(|number: &f16| number.to_f32()).collect(),
+    })
+}

@@ -1,0 +1,3 @@
+//! Model families, a file each, top to bottom: configuration, blocks, model.
+
+pub mod mixtral;

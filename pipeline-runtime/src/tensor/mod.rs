@@ -1,0 +1,169 @@
+//! Activations and weights, and the operations that models are written in.
+//!
+//! A [`Tensor`] holds activations, always in `f32` on the processor; a [`Matrix`] holds the weights of a linear
+//! map in the number format of the checkpoint, in place in the mapped file where that is possible. Both hide where
+//! their numbers are, so that a model is written once.
+
+mod matrix;
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Device, Layout, Storage as CandleStorage};
+
+use crate::error::{Error, Result};
+use crate::kernels::matmul::{self, MatmulShape};
+
+pub use matrix::Matrix;
+
+/// Numbers with a shape, row-major and contiguous.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    storage: Storage,
+}
+
+/// Where the numbers are.
+#[derive(Clone, Debug)]
+enum Storage {
+    Cpu(candle_core::Tensor),
+}
+
+impl Tensor {
+    /// A tensor of `shape` that holds `data` in row-major order.
+    ///
+    /// # Errors
+    /// `data` has another number of elements than `shape`.
+    pub fn from_vec(data: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+        Ok(Tensor { storage: Storage::Cpu(candle_core::Tensor::from_vec(data, shape, &Device::Cpu)?) })
+    }
+
+    /// The size of every dimension.
+    pub fn shape(&self) -> &[usize] {
+        let Storage::Cpu(tensor) = &self.storage;
+        tensor.dims()
+    }
+
+    /// The tensor as a matrix: every dimension but the last together, and the last.
+    pub fn rows_and_width(&self) -> (usize, usize) {
+        match self.shape() {
+            [] => (1, 1),
+            [rows @ .., width] => (rows.iter().product(), *width),
+        }
+    }
+
+    /// The same numbers in another shape.
+    ///
+    /// # Errors
+    /// `shape` has another number of elements.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
+        let Storage::Cpu(tensor) = &self.storage;
+        Ok(Tensor { storage: Storage::Cpu(tensor.reshape(shape)?) })
+    }
+
+    /// The numbers, in row-major order, readable in place.
+    pub fn as_slice(&self) -> Result<Slice<'_>> {
+        let Storage::Cpu(tensor) = &self.storage;
+        let (storage, layout) = tensor.storage_and_layout();
+        Slice::new(storage, layout)
+    }
+
+    /// A copy of the numbers, in row-major order.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        Ok(self.as_slice()?.to_vec())
+    }
+
+    /// The elementwise sum.
+    ///
+    /// # Errors
+    /// The shapes differ.
+    pub fn add(&self, other: &Tensor) -> Result<Tensor> {
+        let (Storage::Cpu(left), Storage::Cpu(right)) = (&self.storage, &other.storage);
+        Ok(Tensor { storage: Storage::Cpu(left.add(right)?) })
+    }
+
+    /// The given rows of a matrix, in the given order. `(rows, width) -> (indices.len(), width)`
+    ///
+    /// # Errors
+    /// A row that the tensor does not have.
+    pub fn select_rows(&self, indices: &[usize]) -> Result<Tensor> {
+        let (rows, width) = self.rows_and_width();
+        let source = self.as_slice()?;
+        let mut selected = Vec::with_capacity(indices.len() * width);
+        for &index in indices {
+            if index >= rows {
+                return Err(Error::Shape {
+                    operation: "select_rows",
+                    expected: format!("rows below {rows}"),
+                    found: format!("row {index}"),
+                });
+            }
+            selected.extend_from_slice(&source[index * width..][..width]);
+        }
+        Tensor::from_vec(selected, &[indices.len(), width])
+    }
+
+    /// Tensors of one width, below each other. `(rows_i, width) -> (sum of rows_i, width)`
+    ///
+    /// # Errors
+    /// The widths differ, or there is no tensor.
+    pub fn concatenate_rows(tensors: &[Tensor]) -> Result<Tensor> {
+        let parts = tensors.iter().map(|Tensor { storage: Storage::Cpu(tensor) }| tensor).collect::<Vec<_>>();
+        Ok(Tensor { storage: Storage::Cpu(candle_core::Tensor::cat(&parts, 0)?) })
+    }
+
+    /// The product with a transposed weight matrix: `x W^T`. `(..., in_features) -> (..., out_features)`
+    ///
+    /// # Errors
+    /// The last dimension is not `in_features`.
+    pub fn matmul(&self, weight: &Matrix) -> Result<Tensor> {
+        let (rows, width) = self.rows_and_width();
+        if width != weight.in_features() {
+            return Err(Error::Shape {
+                operation: "matmul",
+                expected: format!("{} features", weight.in_features()),
+                found: format!("{width}"),
+            });
+        }
+        let out_features = weight.out_features();
+        let mut result = vec![0.0; rows * out_features];
+        let shape = MatmulShape { rows, in_features: width, out_features };
+        matmul::matmul(&self.as_slice()?, weight.as_ref(), &mut result, shape);
+        let mut dimensions = self.shape().to_vec();
+        if let Some(last) = dimensions.last_mut() {
+            *last = out_features;
+        }
+        Tensor::from_vec(result, &dimensions)
+    }
+}
+
+/// The numbers of a tensor, readable in place.
+pub struct Slice<'a> {
+    storage: std::sync::RwLockReadGuard<'a, CandleStorage>,
+    range: Range<usize>,
+}
+
+impl<'a> Slice<'a> {
+    fn new(storage: std::sync::RwLockReadGuard<'a, CandleStorage>, layout: &Layout) -> Result<Slice<'a>> {
+        let contiguous = layout.contiguous_offsets();
+        match (&*storage, contiguous) {
+            (CandleStorage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
+                Ok(Slice { range: start..end, storage })
+            }
+            _ => Err(Error::Shape {
+                operation: "as_slice",
+                expected: "contiguous f32 numbers on the processor".to_owned(),
+                found: format!("{layout:?}"),
+            }),
+        }
+    }
+}
+
+impl Deref for Slice<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            CandleStorage::Cpu(CpuStorage::F32(numbers)) => &numbers[self.range.clone()],
+            _ => unreachable!("`Slice::new` takes f32 numbers on the processor only"),
+        }
+    }
+}
