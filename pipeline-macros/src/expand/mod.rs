@@ -1,0 +1,43 @@
+//! Last step: the code of a pipeline. Nothing here can fail, and nothing that is emitted is clever.
+
+mod declaration;
+mod declared;
+mod stages;
+mod stub;
+mod tracking;
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote_spanned;
+
+use crate::model::{Outline, Pipeline};
+
+pub(crate) use stub::stub;
+
+/// The struct as written, and what makes it a pipeline.
+pub(crate) fn expand(pipeline: &Pipeline) -> TokenStream {
+    let declaration = declaration::declaration(pipeline);
+    let declared = declared::declared(pipeline);
+    let stages = stages::stages(&pipeline.outline);
+    let tracking = tracking::tracking(pipeline);
+    wrap(&pipeline.outline, quote_spanned!(at(Span::call_site())=> #tracking #declaration #declared #stages))
+}
+
+/// Puts the struct before the impls, and those where their names disturb nothing.
+///
+/// The lints are those that judge what a user wrote: generated code is not theirs to mend.
+fn wrap(outline: &Outline, impls: TokenStream) -> TokenStream {
+    let Outline { item, crate_path, .. } = outline;
+    quote_spanned! {at(item.ident.span())=>
+        #item
+        #[allow(deprecated, trivial_bounds, unused_qualifications)]
+        const _: () = {
+            use #crate_path::__private;
+            #impls
+        };
+    }
+}
+
+/// Where generated code is located: at the user's token, resolved like the rest of what is generated.
+fn at(span: Span) -> Span {
+    Span::mixed_site().located_at(span)
+}

@@ -1,0 +1,189 @@
+//! What `#[pipeline(...)]` says.
+
+use pipeline_schema::suggest;
+use proc_macro2::{Ident, TokenStream};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::parse::Parser;
+use syn::punctuated::Punctuated;
+use syn::{Error, Expr, ExprPath, Lit, LitStr, Path, Result, Token};
+
+use super::keys::{self, Entry, PIPELINE_KEYS, PipelineKeys};
+use super::value::{Word, ungroup};
+use crate::error::Errors;
+use crate::model::StageName;
+
+/// What `#[pipeline(...)]` says: every key at most once, every value of the right form.
+#[derive(Default)]
+pub(crate) struct Arguments {
+    pub(crate) arch: Option<Word>,
+    pub(crate) task: Option<Word>,
+    pub(crate) hardware: Option<HardwareList>,
+    pub(crate) model: Option<LitStr>,
+    pub(crate) dtype: Option<Word>,
+    pub(crate) crate_path: Option<Path>,
+    pub(crate) overrides: Vec<Override>,
+    pub(crate) custom: Vec<Ident>,
+    /// Keys whose value could not be read: they are not reported as missing as well.
+    pub(crate) unreadable: Vec<&'static str>,
+}
+
+/// `hardware = [...]`, with the whole list for what is wrong with all of it.
+pub(crate) struct HardwareList {
+    pub(crate) words: Vec<Word>,
+    pub(crate) tokens: Expr,
+}
+
+/// `stage = path::to::function`.
+pub(crate) struct Override {
+    pub(crate) stage: StageName,
+    pub(crate) key: Path,
+    pub(crate) function: Path,
+}
+
+impl Arguments {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Arguments {
+        let keys: PipelineKeys = keys::read(tokens, &PIPELINE_KEYS, errors);
+        keys.unknown.check(&PIPELINE_KEYS, errors);
+        let mut reader = Reader { errors, unreadable: Vec::new() };
+        let mut arguments = Arguments {
+            arch: reader.read(keys.arch, "arch", |entry| word_or_type(entry, "arch = \"moe\"")),
+            task: reader.read(keys.task, "task", |entry| word_or_type(entry, "task = \"text-generation\"")),
+            hardware: reader.read(keys.hardware, "hardware", hardware),
+            model: reader.read(keys.model, "model", model),
+            dtype: reader.read(keys.dtype, "dtype", |entry| word(entry.value("dtype = \"bf16\"")?)),
+            crate_path: reader.read(keys.crate_path, "crate", crate_path),
+            custom: custom(keys.custom, reader.errors),
+            ..Arguments::default()
+        };
+        for (stage, entries) in [
+            (StageName::Preprocess, keys.preprocess),
+            (StageName::Route, keys.route),
+            (StageName::Infer, keys.infer),
+            (StageName::Format, keys.format),
+        ] {
+            let function = reader
+                .read(entries, stage.word(), |entry| Ok((entry.key().clone(), function(entry, stage)?)));
+            arguments.overrides.extend(function.map(|(key, function)| Override { stage, key, function }));
+        }
+        arguments.unreadable = reader.unreadable;
+        arguments
+    }
+}
+
+/// Reads the one value of a key and remembers the keys where that failed.
+struct Reader<'e> {
+    errors: &'e mut Errors,
+    unreadable: Vec<&'static str>,
+}
+
+impl Reader<'_> {
+    fn read<T>(
+        &mut self,
+        entries: Vec<Entry>,
+        key: &'static str,
+        read: impl FnOnce(&Entry) -> Result<T>,
+    ) -> Option<T> {
+        let entry = keys::single(entries, self.errors)?;
+        let value = self.errors.ok(read(&entry));
+        if value.is_none() {
+            self.unreadable.push(key);
+        }
+        value
+    }
+}
+
+/// A word, or the path of a type, written as in an expression or as in a type.
+fn word_or_type(entry: &Entry, example: &str) -> Result<Word> {
+    let tokens = entry.value_tokens().unwrap_or_default();
+    match entry.value(example) {
+        Ok(expr) => word(expr),
+        Err(error) => syn::parse2::<Path>(tokens).map(Word::Path).map_err(|_| error),
+    }
+}
+
+fn word(expr: &Expr) -> Result<Word> {
+    Word::from_expr(expr).ok_or_else(|| Error::new_spanned(expr, "expected a word, bare or in quotes"))
+}
+
+fn hardware(entry: &Entry) -> Result<HardwareList> {
+    let expr = entry.value("hardware = [cuda, rocm, cpu]")?;
+    let words = match ungroup(expr) {
+        Expr::Array(array) => array.elems.iter().map(word).collect::<Result<_>>()?,
+        single => vec![word(single)?],
+    };
+    Ok(HardwareList { words, tokens: expr.clone() })
+}
+
+fn model(entry: &Entry) -> Result<LitStr> {
+    let expr = entry.value("model = \"checkpoints/my-model\"")?;
+    match ungroup(expr) {
+        Expr::Lit(literal) if matches!(literal.lit, Lit::Str(_)) => match &literal.lit {
+            Lit::Str(text) => Ok(text.clone()),
+            _ => unreachable!("the guard takes texts only"),
+        },
+        _ => Err(Error::new_spanned(expr, "expected the path of a directory, in quotes")),
+    }
+}
+
+fn crate_path(entry: &Entry) -> Result<Path> {
+    let example = "crate = path::to::pipelines";
+    match entry.value(example).map(ungroup) {
+        Ok(Expr::Path(ExprPath { qself: None, path, .. })) => Ok(path.clone()),
+        Ok(Expr::Lit(literal)) => match &literal.lit {
+            Lit::Str(text) => text.parse_with(Path::parse_mod_style),
+            _ => Err(Error::new_spanned(literal, format!("expected a path; write `{example}`"))),
+        },
+        Ok(other) => Err(Error::new_spanned(other, format!("expected a path; write `{example}`"))),
+        // `crate` is a whole expression to the parser only with something after it.
+        Err(error) => {
+            let tokens = entry.value_tokens().unwrap_or_default();
+            Path::parse_mod_style.parse2(tokens).map_err(|_| error)
+        }
+    }
+}
+
+fn function(entry: &Entry, stage: StageName) -> Result<Path> {
+    let word = stage.word();
+    let example = format!("{word} = path::to::function");
+    let expr = entry.value(&example)?;
+    match ungroup(expr) {
+        Expr::Path(ExprPath { qself: None, path, .. }) => Ok(path.clone()),
+        _ => Err(Error::new_spanned(
+            expr,
+            format!(
+                "expected the path of a function; write `{example}`, or `custom({word})` and `impl {}`",
+                stage.trait_name()
+            ),
+        )),
+    }
+}
+
+/// The words of every `custom(...)`.
+///
+/// `custom` takes a list of stages in parentheses.
+fn custom(entries: Vec<Entry>, errors: &mut Errors) -> Vec<Ident> {
+    let mut stages = Vec::new();
+    for entry in entries {
+        let Some(tokens) = entry.list() else {
+            let instead = "write `custom(format)` to implement that stage yourself";
+            errors.push(entry.key(), format!("`custom` takes stages in parentheses; {instead}"));
+            continue;
+        };
+        if tokens.is_empty() {
+            let instead = suggest::one_of(StageName::ALL.map(StageName::word));
+            errors.push(entry.key(), format!("`custom()` names no stage; {instead}"));
+        }
+        let parser = Punctuated::<Ident, Token![,]>::parse_terminated_with;
+        stages.extend(
+            errors
+                .ok(Parser::parse2(
+                    |input: syn::parse::ParseStream| parser(input, Ident::parse_any),
+                    tokens.to_token_stream(),
+                ))
+                .into_iter()
+                .flatten(),
+        );
+    }
+    stages
+}

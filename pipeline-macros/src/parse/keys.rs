@@ -1,0 +1,189 @@
+//! The keys of `#[pipeline(...)]` and `#[param(...)]`, each with its place in the source.
+
+use darling::FromMeta;
+use darling::ast::NestedMeta;
+use pipeline_schema::suggest;
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::{Error, Expr, Meta, Path, Result};
+
+use crate::error::Errors;
+
+/// The keys of `#[pipeline(...)]`. Each may stand several times here, so that we say ourselves what is wrong with it.
+#[derive(Default, FromMeta)]
+pub(crate) struct PipelineKeys {
+    #[darling(multiple)]
+    pub(crate) arch: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) task: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) hardware: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) model: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) dtype: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) preprocess: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) route: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) infer: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) format: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) custom: Vec<Entry>,
+    #[darling(multiple, rename = "crate")]
+    pub(crate) crate_path: Vec<Entry>,
+    #[darling(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// What `#[pipeline(...)]` takes.
+pub(crate) const PIPELINE_KEYS: [&str; 11] = [
+    "arch",
+    "task",
+    "hardware",
+    "model",
+    "dtype",
+    "preprocess",
+    "route",
+    "infer",
+    "format",
+    "custom",
+    "crate",
+];
+
+/// The keys of `#[param(...)]`.
+#[derive(Default, FromMeta)]
+pub(crate) struct ParamKeys {
+    #[darling(multiple)]
+    pub(crate) default: Vec<Entry>,
+    #[darling(multiple)]
+    pub(crate) range: Vec<Entry>,
+    #[darling(flatten)]
+    pub(crate) unknown: Unknown,
+}
+
+/// What `#[param(...)]` takes.
+pub(crate) const PARAM_KEYS: [&str; 2] = ["default", "range"];
+
+/// One `key`, `key = value` or `key(...)`.
+#[derive(Clone)]
+pub(crate) struct Entry(NestedMeta);
+
+impl FromMeta for Entry {
+    fn from_nested_meta(item: &NestedMeta) -> darling::Result<Entry> {
+        Ok(Entry(item.clone()))
+    }
+
+    fn from_meta(item: &Meta) -> darling::Result<Entry> {
+        Ok(Entry(NestedMeta::Meta(item.clone())))
+    }
+}
+
+impl Entry {
+    /// The key with its place.
+    pub(crate) fn key(&self) -> &Path {
+        match &self.0 {
+            NestedMeta::Meta(meta) => meta.path(),
+            NestedMeta::NameValueInvalidExpr(meta) => &meta.path,
+            NestedMeta::Lit(_) => unreachable!("an entry is found by its key"),
+        }
+    }
+
+    /// The value of `key = value`; `example` says what could stand there.
+    pub(crate) fn value(&self, example: &str) -> Result<&Expr> {
+        match &self.0 {
+            NestedMeta::Meta(Meta::NameValue(meta)) => Ok(&meta.value),
+            NestedMeta::NameValueInvalidExpr(meta) if !meta.value.is_empty() => {
+                Err(Error::new_spanned(&meta.value, format!("this is not a value; write `{example}`")))
+            }
+            _ => {
+                let key = key_name(self.key());
+                Err(Error::new_spanned(self.key(), format!("`{key}` needs a value; write `{example}`")))
+            }
+        }
+    }
+
+    /// The tokens after `key =`, whatever they are.
+    pub(crate) fn value_tokens(&self) -> Option<TokenStream> {
+        match &self.0 {
+            NestedMeta::Meta(Meta::NameValue(meta)) => Some(meta.value.to_token_stream()),
+            NestedMeta::NameValueInvalidExpr(meta) => Some(meta.value.clone()),
+            _ => None,
+        }
+    }
+
+    /// The tokens in the parentheses of `key(...)`.
+    pub(crate) fn list(&self) -> Option<&TokenStream> {
+        match &self.0 {
+            NestedMeta::Meta(Meta::List(meta)) => Some(&meta.tokens),
+            _ => None,
+        }
+    }
+}
+
+/// What is no known key.
+#[derive(Clone, Default)]
+pub(crate) struct Unknown(Vec<NestedMeta>);
+
+impl FromMeta for Unknown {
+    fn from_list(items: &[NestedMeta]) -> darling::Result<Unknown> {
+        Ok(Unknown(items.to_vec()))
+    }
+}
+
+impl Unknown {
+    /// A key is one of those that the attribute takes.
+    pub(crate) fn check(&self, keys: &[&str], errors: &mut Errors) {
+        for item in &self.0 {
+            match item {
+                NestedMeta::Meta(meta) => unknown_key(meta.path(), keys, errors),
+                NestedMeta::NameValueInvalidExpr(meta) => unknown_key(&meta.path, keys, errors),
+                NestedMeta::Lit(_) => unreachable!("values without a key are reported before"),
+            }
+        }
+    }
+}
+
+fn unknown_key(key: &Path, keys: &[&str], errors: &mut Errors) {
+    let name = key_name(key);
+    let instead = suggest::instead(&name, keys.iter().copied());
+    errors.push(key, format!("unknown key `{name}`; {instead}"));
+}
+
+/// The one entry of a key.
+///
+/// A key stands once: the first counts, every other is reported.
+pub(crate) fn single(entries: Vec<Entry>, errors: &mut Errors) -> Option<Entry> {
+    let mut entries = entries.into_iter();
+    let first = entries.next();
+    for other in entries {
+        let name = key_name(other.key());
+        errors.push(other.key(), format!("`{name}` is given twice; keep one"));
+    }
+    first
+}
+
+/// Reads the tokens of an attribute, leaving out values without a key, each a mistake.
+pub(crate) fn read<K: Default + FromMeta>(tokens: TokenStream, keys: &[&str], errors: &mut Errors) -> K {
+    let items = errors.ok(NestedMeta::parse_meta_list(tokens)).unwrap_or_default();
+    let (values, keyed): (Vec<_>, Vec<_>) =
+        items.into_iter().partition(|item| matches!(item, NestedMeta::Lit(_)));
+    for value in values {
+        let instead = suggest::one_of(keys.iter().copied());
+        errors.push(value, format!("a value without a key; write `key = value`, {instead}"));
+    }
+    match K::from_list(&keyed) {
+        Ok(keys) => keys,
+        Err(error) => {
+            errors.add(error.into());
+            K::default()
+        }
+    }
+}
+
+/// A key as it is written.
+pub(crate) fn key_name(key: &Path) -> String {
+    key.to_token_stream().to_string().replace(' ', "")
+}

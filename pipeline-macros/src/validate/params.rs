@@ -1,0 +1,291 @@
+//! The rules of the `#[param]` fields.
+
+use pipeline_schema::{ARCHITECTURES, ArchitectureSpec, ParameterKind, ParameterSpec, Value, suggest};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Expr, ExprUnary, GenericArgument, Ident, Lit, LitFloat, Member, PathArguments, Type};
+
+use super::DeclaredValue;
+use crate::error::Errors;
+use crate::model::{Default, DefaultValue, Field, Range, Role};
+use crate::parse::param::DeclaredRange;
+use crate::parse::{DeclaredField, Literal, Param};
+
+/// Holds a field against the rules, and adds the value of its parameter to `values`.
+///
+/// `architecture` is none for one of the user's own: the compiler alone checks its parameters.
+pub(super) fn field(
+    field: DeclaredField,
+    architecture: Option<&ArchitectureSpec>,
+    values: &mut Vec<DeclaredValue>,
+    errors: &mut Errors,
+) -> Field {
+    let role = match (&field.param, &field.member) {
+        (None, _) => Role::Own,
+        (Some(param), Member::Unnamed(_)) => {
+            unnamed(param, errors);
+            Role::Own
+        }
+        (Some(param), Member::Named(name)) => {
+            let spec = architecture.map(|architecture| (architecture, known(name, architecture, errors)));
+            match spec {
+                Some((_, None)) => Role::Own,
+                Some((_, Some(spec))) => table_param(name, &field.ty, param, spec, values, errors),
+                None => own_param(name, &field.ty, param, errors),
+            }
+        }
+    };
+    Field { member: field.member, ty: field.ty, conditions: field.conditions, role }
+}
+
+/// A parameter has a name.
+fn unnamed(param: &Param, errors: &mut Errors) {
+    errors.push(&param.word, "a parameter is found by its name; write the struct with named fields");
+}
+
+/// A parameter is one of the architecture.
+fn known(
+    name: &Ident,
+    architecture: &ArchitectureSpec,
+    errors: &mut Errors,
+) -> Option<&'static ParameterSpec> {
+    let text = name.unraw().to_string();
+    let found = architecture.parameter(&text);
+    if found.is_none() {
+        let owners: Vec<_> = ARCHITECTURES
+            .iter()
+            .filter(|owner| owner.parameter(&text).is_some())
+            .map(|owner| format!("`{}`", owner.name))
+            .collect();
+        let instead = suggest::instead(&text, architecture.parameters.iter().map(|parameter| parameter.name));
+        let this = architecture.name;
+        errors.push(
+            name,
+            match owners.as_slice() {
+                [] => format!("`{this}` has no parameter `{text}`; {instead}"),
+                owners => {
+                    format!("`{text}` is a parameter of {}, not of `{this}`; {instead}", owners.join(", "))
+                }
+            },
+        );
+    }
+    found
+}
+
+/// A parameter that the tables know.
+fn table_param(
+    name: &Ident,
+    ty: &Type,
+    param: &Param,
+    spec: &ParameterSpec,
+    values: &mut Vec<DeclaredValue>,
+    errors: &mut Errors,
+) -> Role {
+    let typed = possible_type(ty, spec, errors);
+    let example = if spec.default.parse::<f64>().is_ok() { spec.default } else { "..." };
+    default_or_option(name, ty, param, example, errors);
+    let default = param.default.as_ref().and_then(|expr| literal(expr, spec, typed, errors));
+    let range = param.range.as_ref().filter(|range| possible_range(range, spec, errors));
+    if let (Some(default), Some(range)) = (&default, range) {
+        default_in_range(default, range, spec, errors);
+    }
+    if let Some(default) = &default {
+        let tokens = default.to_token_stream();
+        values.push(DeclaredValue { name: spec.name.to_owned(), value: default.value(), tokens });
+    }
+    let float = matches!(spec.kind, ParameterKind::Float { .. });
+    let optional = option_of(ty).is_some();
+    Role::Param {
+        default: default.map(|default| Default { value: default_value(default, float), optional }),
+        range: range
+            .map(|range| Range { start: number(&range.start, float), end: number(&range.end, float) }),
+    }
+}
+
+/// A parameter of an architecture that no table knows.
+fn own_param(name: &Ident, ty: &Type, param: &Param, errors: &mut Errors) -> Role {
+    default_or_option(name, ty, param, "...", errors);
+    let optional = option_of(ty).is_some();
+    let float = named(option_of(ty).unwrap_or(ty)).is_some_and(|name| matches!(name.as_str(), "f32" | "f64"));
+    let value = |expr: &Expr| match Literal::from_expr(expr) {
+        Some(literal) => default_value(literal, float),
+        None => DefaultValue::Other(expr.clone()),
+    };
+    Role::Param {
+        default: param.default.as_ref().map(|expr| Default { value: value(expr), optional }),
+        range: param
+            .range
+            .as_ref()
+            .map(|range| Range { start: number(&range.start, float), end: number(&range.end, float) }),
+    }
+}
+
+/// A field's type is one that the parameter can be set from.
+///
+/// Only names that everybody knows are judged here; the compiler judges the rest by its traits.
+fn possible_type(ty: &Type, spec: &ParameterSpec, errors: &mut Errors) -> bool {
+    const KNOWN: [&str; 18] = [
+        "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64",
+        "u128", "usize", "String", "&str",
+    ];
+    let types = spec.kind.rust_types();
+    let Some(name) = named(option_of(ty).unwrap_or(ty)) else { return true };
+    let judged = KNOWN.contains(&name.as_str()) || name.starts_with("Vec<");
+    if !judged || types.contains(&name.as_str()) {
+        return true;
+    }
+    let parameter = spec.name;
+    let instead = suggest::one_of(types.iter().copied());
+    errors.push(ty, format!("`{parameter}` cannot be set from `{name}`; {instead}"));
+    false
+}
+
+/// A parameter without a default is an `Option`.
+fn default_or_option(name: &Ident, ty: &Type, param: &Param, example: &str, errors: &mut Errors) {
+    if param.default.is_none() && !param.unreadable && option_of(ty).is_none() {
+        let ty = ty.to_token_stream().to_string().replace(' ', "");
+        let instead = format!(
+            "write `#[param(default = {example})]`, or `Option<{ty}>` for a parameter that may stay unset"
+        );
+        errors.push(&param.word, format!("`{name}` has no default; {instead}"));
+    }
+}
+
+/// A default is a literal that the parameter can be.
+///
+/// Where the field's type is wrong already, a default of that wrong type is not reported as well.
+fn literal(expr: &Expr, spec: &ParameterSpec, typed: bool, errors: &mut Errors) -> Option<Literal> {
+    let Some(literal) = Literal::from_expr(expr) else {
+        let name = spec.name;
+        errors.push(expr, format!("expected a literal: the default of `{name}` is checked while compiling"));
+        return None;
+    };
+    match spec.kind.check(spec.name, &literal.value()) {
+        Ok(()) => Some(literal),
+        Err(message) => {
+            if typed {
+                errors.push(&literal, message);
+            }
+            None
+        }
+    }
+}
+
+/// A range is of numbers, begins before it ends, and lies within what the parameter can be.
+fn possible_range(range: &DeclaredRange, spec: &ParameterSpec, errors: &mut Errors) -> bool {
+    let name = spec.name;
+    if !matches!(spec.kind, ParameterKind::Integer { .. } | ParameterKind::Float { .. }) {
+        errors.push(&range.tokens, format!("`{name}` is no number; remove `range`"));
+        return false;
+    }
+    let mut possible = true;
+    for end in [&range.start, &range.end] {
+        if let Err(message) = spec.kind.check(name, &end.value()) {
+            errors.push(end, format!("in this range {message}"));
+            possible = false;
+        }
+    }
+    if possible && as_f64(&range.start) > as_f64(&range.end) {
+        errors.push(&range.tokens, "no value is in this range; write the smaller end first");
+        possible = false;
+    }
+    possible
+}
+
+/// A default lies in the declared range.
+fn default_in_range(default: &Literal, range: &DeclaredRange, spec: &ParameterSpec, errors: &mut Errors) {
+    let value = as_f64(default);
+    let (start, end) = (range.start.value(), range.end.value());
+    if value < as_f64(&range.start) || value > as_f64(&range.end) {
+        let (name, value) = (spec.name, default.value());
+        errors.push(
+            default,
+            format!("`{name}` is {value}, but its range is declared to be from {start} to {end}"),
+        );
+    }
+}
+
+fn as_f64(literal: &Literal) -> f64 {
+    match literal.value() {
+        Value::Integer(number) => number as f64,
+        Value::Float(number) => number,
+        _ => f64::NAN,
+    }
+}
+
+fn default_value(literal: Literal, float: bool) -> DefaultValue {
+    match literal {
+        Literal::Number { .. } => DefaultValue::Number(number(&literal, float)),
+        Literal::Boolean(value) => DefaultValue::Boolean(value),
+        Literal::Text(text) => DefaultValue::Text(text),
+        Literal::TextList { expr, texts } => DefaultValue::TextList { texts, span: expr.span() },
+    }
+}
+
+/// A number as Rust wants it: `1` becomes `1.0` where the parameter is a float.
+fn number(literal: &Literal, float: bool) -> Expr {
+    let expr = match literal {
+        Literal::Number { expr, .. } => expr.clone(),
+        other => syn::Expr::Verbatim(other.to_token_stream()),
+    };
+    if float { floating(expr) } else { expr }
+}
+
+fn floating(expr: Expr) -> Expr {
+    match expr {
+        Expr::Lit(mut literal) => {
+            if let Lit::Int(number) = &literal.lit
+                && number.suffix().is_empty()
+            {
+                literal.lit =
+                    Lit::Float(LitFloat::new(&format!("{}.0", number.base10_digits()), number.span()));
+            }
+            Expr::Lit(literal)
+        }
+        Expr::Unary(unary) => Expr::Unary(ExprUnary { expr: Box::new(floating(*unary.expr)), ..unary }),
+        other => other,
+    }
+}
+
+/// `T` of `Option<T>`.
+fn option_of(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ungroup(ty) else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Option")?;
+    match &last.arguments {
+        PathArguments::AngleBracketed(arguments) => match arguments.args.first()? {
+            GenericArgument::Type(ty) => Some(ty),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The name of a type as the tables write it: `usize`, `&str`, `Vec<String>`.
+fn named(ty: &Type) -> Option<String> {
+    match ungroup(ty) {
+        Type::Reference(reference) => {
+            named(&reference.elem).filter(|name| name == "str").map(|name| format!("&{name}"))
+        }
+        Type::Path(path) if path.qself.is_none() => {
+            let last = path.path.segments.last()?;
+            match &last.arguments {
+                PathArguments::None => Some(last.ident.to_string()),
+                PathArguments::AngleBracketed(arguments) => match arguments.args.first()? {
+                    GenericArgument::Type(ty) => Some(format!("{}<{}>", last.ident, named(ty)?)),
+                    _ => None,
+                },
+                PathArguments::Parenthesized(_) => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn ungroup(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungroup(&group.elem),
+        Type::Paren(paren) => ungroup(&paren.elem),
+        _ => ty,
+    }
+}
