@@ -70,6 +70,11 @@ impl Inputs {
         self.tensors.get(name)
     }
 
+    /// The names of all arguments.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
     /// Sets the argument `name`.
     pub fn insert(&mut self, name: &str, tensor: InputTensor) {
         self.tensors.insert(name.to_owned(), tensor);
