@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use pipeline_schema::{DType, Hardware, arch, rules};
+use pipeline_schema::{DType, Hardware, Problem, Subject, arch, rules};
 use serde::Serialize;
 use sysinfo::System;
 
@@ -77,11 +77,14 @@ impl Inspection {
         let architecture = arch::of_model_type(model.model_type())
             .expect("every model type with a configuration belongs to an architecture");
         let request = |task| rules::Request::new(architecture, task, vec![Hardware::Cpu]);
-        // A task that the head cannot do is no defect of the checkpoint, so rules that no task keeps are the rest.
-        let broken: Vec<_> =
-            architecture.tasks.iter().map(|task| rules::check_checkpoint(&facts, &request(task))).collect();
-        let fewest = broken.iter().min_by_key(|problems| problems.len()).cloned().unwrap_or_default();
-        let able = architecture.tasks.iter().zip(&broken).filter(|(_, problems)| problems.is_empty());
+        let mut problems = rules::check_checkpoint(&facts, &request(architecture.default_task()));
+        // That it cannot do a task is no defect of a checkpoint.
+        let about_task = |problem: &Problem| problem.subject == Subject::Task;
+        problems.retain(|problem| !about_task(problem));
+        let able = architecture
+            .tasks
+            .iter()
+            .filter(|task| !rules::check_checkpoint(&facts, &request(task)).iter().any(about_task));
 
         let mut system = System::new();
         system.refresh_memory();
@@ -108,7 +111,7 @@ impl Inspection {
             model: directory.display().to_string(),
             model_type: model.model_type().to_owned(),
             architecture: architecture.name,
-            tasks: able.map(|(task, _)| task.name).collect(),
+            tasks: able.map(|task| task.name).collect(),
             parameters: model.parameter_count(head),
             active_parameters: model.active_parameter_count(head),
             experts: model.experts().map(|experts| (experts.count, experts.active)),
@@ -121,7 +124,7 @@ impl Inspection {
             available_memory,
             memory: memory.to_vec(),
             hardware: Hardware::ALL.map(|hardware| (hardware, hardware::probe(hardware).err())).to_vec(),
-            problems: fewest.iter().map(ToString::to_string).collect(),
+            problems: problems.iter().map(ToString::to_string).collect(),
         })
     }
 }

@@ -10,7 +10,7 @@ mod mixtral;
 use std::path::Path;
 
 use pipeline_schema::models::ModelConfig;
-use pipeline_schema::{DType, Hardware, arch, rules};
+use pipeline_schema::{DType, Hardware, Subject, arch, rules};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::checkpoint::CheckpointFiles;
@@ -70,7 +70,9 @@ pub fn forward(directory: &Path, inputs: &Inputs, options: &ForwardOptions) -> R
         .expect("every model type with a configuration belongs to an architecture");
     let mut request = rules::Request::new(architecture, architecture.default_task(), vec![hardware]);
     request.dtype = options.dtype;
-    let problems = rules::check_model(facts, &request);
+    let mut problems = rules::check_checkpoint(facts, &request);
+    // A model alone does no task.
+    problems.retain(|problem| problem.subject != Subject::Task);
     if !problems.is_empty() {
         return Err(Error::Rules { problems });
     }
