@@ -473,15 +473,8 @@ fn a_file_that_changes_between_reading_and_mapping() {
     }
 }
 
-/// Bytes of the header flipped, removed, repeated or replaced by what is dangerous in JSON: whatever comes of
-/// it, it is read or refused, and nothing far larger than the file is allocated.
-#[test]
-fn damaged_headers_do_no_harm() {
-    let directory = tempfile::tempdir().unwrap();
-    Tiny::new().write(directory.path());
-    let path = directory.path().join(WEIGHTS);
-    let whole = fs::read(&path).unwrap();
-    let header_end = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+/// Flips, replaces, removes or repeats some of the first `end` bytes, or puts there what is dangerous in JSON.
+fn damage(bytes: &mut Vec<u8>, end: usize, random: &mut Random) {
     let pieces: [&[u8]; 12] = [
         b"18446744073709551615",
         b"-1",
@@ -496,6 +489,31 @@ fn damaged_headers_do_no_harm() {
         b"\0",
         b"F4",
     ];
+    let place = random.below(end);
+    match random.below(5) {
+        0 => bytes[place] ^= 1 << random.below(8),
+        1 => bytes[place] = random.below(256) as u8,
+        2 => bytes.truncate(place.max(1)),
+        3 => {
+            let piece = pieces[random.below(pieces.len())];
+            bytes.splice(place..(place + random.below(4)).min(end), piece.iter().copied());
+        }
+        _ => {
+            let from = random.below(end);
+            let copied = bytes[from..(from + random.below(64)).min(end)].to_vec();
+            bytes.splice(place..place, copied);
+        }
+    }
+}
+
+/// A damaged header is read or refused, whatever comes of it, and nothing far larger than the file is allocated.
+#[test]
+fn damaged_headers_do_no_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    Tiny::new().write(directory.path());
+    let path = directory.path().join(WEIGHTS);
+    let whole = fs::read(&path).unwrap();
+    let header_end = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
     let mut random = Random(0x5eed);
     let (mut refused, mut read) = (0, 0);
     for round in 0..3000 {
@@ -503,21 +521,8 @@ fn damaged_headers_do_no_harm() {
         for _ in 0..=random.below(3) {
             let end = header_end.min(bytes.len());
             // The length's own bytes are few: they are chosen more often than chance would.
-            let place = if random.below(8) == 0 { random.below(8).min(end - 1) } else { random.below(end) };
-            match random.below(5) {
-                0 => bytes[place] ^= 1 << random.below(8),
-                1 => bytes[place] = random.below(256) as u8,
-                2 => bytes.truncate(place.max(1)),
-                3 => {
-                    let piece = pieces[random.below(pieces.len())];
-                    bytes.splice(place..(place + random.below(4)).min(end), piece.iter().copied());
-                }
-                _ => {
-                    let from = random.below(end);
-                    let copied = bytes[from..(from + random.below(64)).min(end)].to_vec();
-                    bytes.splice(place..place, copied);
-                }
-            }
+            let end = if random.below(8) == 0 { end.min(8) } else { end };
+            damage(&mut bytes, end, &mut random);
         }
         // Half of the time the length is mended, so that the damage reaches the JSON.
         let data = whole.len() - header_end;
@@ -541,6 +546,35 @@ fn damaged_headers_do_no_harm() {
         }
     }
     assert!(refused > 2000, "{refused} refused, {read} read");
+    let largest = LARGEST.load(Ordering::Relaxed);
+    assert!(largest <= ALLOCATION_LIMIT, "{largest} bytes allocated at once");
+}
+
+/// A damaged configuration, index or tokenizer is read or refused.
+#[test]
+fn damaged_small_files_do_no_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    Tiny::new().write_sharded(directory.path());
+    let mut random = Random(0xface);
+    for name in ["config.json", "model.safetensors.index.json", "tokenizer.json"] {
+        let path = directory.path().join(name);
+        let whole = fs::read(&path).unwrap();
+        let mut refused = 0;
+        for _ in 0..700 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random.below(3) {
+                let end = bytes.len();
+                damage(&mut bytes, end, &mut random);
+            }
+            fs::write(&path, &bytes).unwrap();
+            if let Err(error) = open(directory.path()) {
+                refused += 1;
+                assert!(!error.contains('\n') && error.len() < 5000, "{error}");
+            }
+        }
+        assert!(refused > 300, "{name}: {refused} refused");
+        fs::write(&path, &whole).unwrap();
+    }
     let largest = LARGEST.load(Ordering::Relaxed);
     assert!(largest <= ALLOCATION_LIMIT, "{largest} bytes allocated at once");
 }
