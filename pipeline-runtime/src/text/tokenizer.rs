@@ -574,6 +574,40 @@ mod tests {
     }
 
     #[test]
+    fn the_regular_expression_of_llama_3_is_understood() {
+        let pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        let mut json: Value = serde_json::from_str(&byte_level().to_string(false).unwrap()).unwrap();
+        json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]});
+        let tokenizer = load(&[("tokenizer.json", json.to_string())]).unwrap();
+        for sentence in SENTENCES {
+            let tokens = tokenizer.encode(sentence, true).unwrap();
+            assert_eq!(tokenizer.decode(&tokens, true).unwrap(), sentence);
+        }
+        // Of two spaces the last belongs to the word.
+        let texts = |text: &str| -> Vec<String> {
+            tokenizer
+                .encode(text, false)
+                .unwrap()
+                .into_iter()
+                .map(|token| tokenizer.token_text(token))
+                .collect()
+        };
+        assert_eq!(texts("the  the"), ["the", " ", " the"]);
+    }
+
+    #[test]
+    fn what_sessions_share_can_cross_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Tokenizer>();
+        shared::<ChatTemplate>();
+        shared::<crate::text::Detokenizer>();
+        shared::<crate::text::Sampler>();
+    }
+
+    #[test]
     fn every_byte_has_its_character() {
         let mut bytes: Vec<u8> = (0..0x180).filter_map(char::from_u32).filter_map(byte_of_char).collect();
         bytes.sort_unstable();
