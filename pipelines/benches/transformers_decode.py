@@ -7,8 +7,8 @@
 prints one JSON object: milliseconds a token of greedy decoding (batch 1, KV cache) from a prompt of fixed length, and
 of prefill, for each experts implementation asked for. `--experts best` (the default) measures all that transformers
 offers on a CPU, in turns, and names the fastest. Everything else is as its documentation advises for inference:
-`sdpa` attention, `torch.inference_mode`, only the last token's logits; `--compile` adds torch.compile with a static
-cache.
+`sdpa` attention, `torch.inference_mode`, only the last token's logits. `--compile` measures each implementation's
+decoding once more under torch.compile with a static cache, as `eager+compile` and so on.
 
 `--serve` keeps the model resident and answers each line on stdin with one line of JSON, so that another program can
 take turns with it in one run:
@@ -23,6 +23,7 @@ The first line it writes, {"ready": true, ...}, comes once the model is made and
 import argparse
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -55,6 +56,7 @@ PRESETS = {
 }
 DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
 EXPERTS = ["eager", "grouped_mm", "batched_mm"]
+COMPILED = "+compile"
 # `batched_mm` copies the weights of every token's experts: beyond a few tokens that is more than memory holds.
 BATCHED_MM_TOKENS = 4
 
@@ -98,10 +100,9 @@ def bytes_per_token(model):
 class Peer:
     """A resident model, with one prompt whose keys and values every decoding starts from."""
 
-    def __init__(self, model, prompt, compiled):
+    def __init__(self, model, prompt):
         self.model = model
-        self.compiled = compiled
-        self.call = torch.compile(model, dynamic=False) if compiled else model
+        self.compiled = {}
         self.prompt = self.ids(prompt)
         self.dynamic = None
 
@@ -113,12 +114,8 @@ class Peer:
         logits = call(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
         return logits[:, -1:].argmax(dim=-1)
 
-    def filled(self, tokens):
-        """A cache that holds the prompt, and the token that follows it. Not timed."""
-        if self.compiled:
-            # Of one size for all calls of one length, or the graph would be compiled again for each.
-            cache = StaticCache(config=self.model.config, max_cache_len=self.prompt.shape[1] + max(tokens, 64))
-            return cache, self.step(self.model, self.prompt, cache)
+    def filled(self):
+        """A growing cache that holds the prompt, and the token that follows it."""
         if self.dynamic is None:
             cache = DynamicCache(config=self.model.config)
             self.dynamic = cache, self.step(self.model, self.prompt, cache)
@@ -126,15 +123,25 @@ class Peer:
         cache.crop(self.prompt.shape[1])
         return cache, following
 
-    def decode(self, experts, tokens):
+    def filled_static(self, tokens):
+        """The same in a cache of fixed size: of one size for all calls, or each would be compiled anew."""
+        cache = StaticCache(config=self.model.config, max_cache_len=self.prompt.shape[1] + max(tokens, 64))
+        return cache, self.step(self.model, self.prompt, cache)
+
+    def decode(self, mode, tokens):
         """Milliseconds of each of `tokens` greedy steps, each up to the next token's id."""
-        self.model.set_experts_implementation(experts)
+        self.model.set_experts_implementation(mode.removesuffix(COMPILED))
         with torch.inference_mode():
-            cache, following = self.filled(tokens)
+            if mode.endswith(COMPILED):
+                call = self.compiled.setdefault(mode, torch.compile(self.model, dynamic=False))
+                cache, following = self.filled_static(tokens)
+            else:
+                call = self.model
+                cache, following = self.filled()
             times = []
             for _ in range(tokens):
                 start = time.perf_counter()
-                following = self.step(self.call, following, cache)
+                following = self.step(call, following, cache)
                 following[0, 0].item()
                 times.append((time.perf_counter() - start) * 1e3)
         return times
@@ -159,64 +166,62 @@ class Peer:
 
             return hook
 
-        call, compiled, self.call, self.compiled = self.call, self.compiled, self.model, False
         with torch.inference_mode():
-            self.filled(tokens)
+            self.filled()
         handles = [layer.mlp.gate.register_forward_hook(count(i)) for i, layer in enumerate(self.model.model.layers)]
         self.decode("eager", tokens)
         for handle in handles:
             handle.remove()
-        self.call, self.compiled = call, compiled
         return counts.tolist()
 
 
-def prefills(experts, length):
-    return experts != "batched_mm" or length <= BATCHED_MM_TOKENS
+def prefills(mode, length):
+    """Whether `mode` is timed on prompts of `length`; only decoding is compiled, as in the library's own generation."""
+    return not mode.endswith(COMPILED) and (mode != "batched_mm" or length <= BATCHED_MM_TOKENS)
 
 
-def fastest(results, key=lambda result: result["median_ms"]):
-    return min(results, key=lambda experts: key(results[experts]))
+def fastest(results):
+    return min(results, key=lambda mode: results[mode]["median_ms"])
 
 
 def measure(peer, arguments):
-    """Decoding and prefill for every implementation asked for, in turns, so that noise falls on all alike."""
-    model = peer.model
-    decode = {experts: [] for experts in arguments.experts}
-    prefill = {experts: {str(n): [] for n in arguments.prefill if prefills(experts, n)} for experts in arguments.experts}
+    """Decoding and prefill in every mode asked for, in turns, so that noise falls on all alike."""
+    modes, rounds = arguments.modes, arguments.rounds
+    decode = {mode: [] for mode in modes}
+    prefill = {mode: {str(length): [] for length in arguments.prefill if prefills(mode, length)} for mode in modes}
     warm_s = {}
-    for experts in arguments.experts:
+    for mode in modes:
         start = time.perf_counter()
-        peer.decode(experts, 2)
-        warm_s[experts] = round(time.perf_counter() - start, 2)
-    rounds = arguments.rounds
+        peer.decode(mode, 3)
+        warm_s[mode] = round(time.perf_counter() - start, 2)
     for _ in range(rounds):
-        for experts in arguments.experts:
-            decode[experts] += peer.decode(experts, max(1, arguments.tokens // rounds))
+        for mode in modes:
+            decode[mode] += peer.decode(mode, max(1, arguments.tokens // rounds))
     # The first pass over a length is the warm-up.
     for turn in range(rounds + 1):
-        for experts in arguments.experts:
-            for length in prefill[experts]:
-                elapsed = peer.prefill(experts, int(length))
+        for mode in modes:
+            for length, times in prefill[mode].items():
+                elapsed = peer.prefill(mode, int(length))
                 if turn > 0:
-                    prefill[experts][length].append(elapsed)
+                    times.append(elapsed)
 
-    read = bytes_per_token(model)
+    read = bytes_per_token(peer.model)
     decoded = {}
-    for experts, times in decode.items():
+    for mode, times in decode.items():
         median = statistics.median(times)
-        decoded[experts] = {
+        decoded[mode] = {
             "median_ms": round(median, 3),
             "min_ms": round(min(times), 3),
             "tokens_per_s": round(1e3 / median, 2),
             "gb_per_s": round(read / median / 1e6, 2),
-            "warm_up_s": warm_s[experts],
+            "warm_up_s": warm_s[mode],
         }
     prefilled = {}
-    for experts, lengths in prefill.items():
+    for mode, lengths in prefill.items():
         for length, times in lengths.items():
             median = statistics.median(times)
             rate = {"median_ms": round(median, 2), "tokens_per_s": round(int(length) * 1e3 / median, 1)}
-            prefilled.setdefault(length, {})[experts] = rate
+            prefilled.setdefault(length, {})[mode] = rate
     return {
         "decode": decoded,
         "prefill": prefilled,
@@ -231,15 +236,18 @@ def measure(peer, arguments):
 
 def serve(peer, arguments, about):
     """Answers `decode N` and `prefill N` until stdin ends, with the implementation that is fastest for each."""
-    trial = {experts: statistics.median(peer.decode(experts, 4)[1:]) for experts in arguments.experts}
+    trial = {mode: statistics.median(peer.decode(mode, 6)[2:]) for mode in arguments.modes}
     decoding = min(trial, key=trial.get)
     trial = {}
-    for experts in arguments.experts:
-        if prefills(experts, 128):
-            peer.prefill(experts, 128)
-            trial[experts] = peer.prefill(experts, 128)
-    prefilling = min(trial, key=trial.get) if trial else decoding
-    answer = lambda message: print(json.dumps(message), flush=True)
+    for mode in arguments.modes:
+        if prefills(mode, 128):
+            peer.prefill(mode, 128)
+            trial[mode] = peer.prefill(mode, 128)
+    prefilling = min(trial, key=trial.get) if trial else decoding.removesuffix(COMPILED)
+
+    def answer(message):
+        print(json.dumps(message), flush=True)
+
     answer({"ready": True, **about, "decode_experts": decoding, "prefill_experts": prefilling})
     seen = set()
     for line in sys.stdin:
@@ -280,10 +288,12 @@ def main():
     parser.add_argument("--tokens", type=int, default=24, help="tokens decoded, over all rounds")
     parser.add_argument("--prefill", type=int, nargs="*", default=[128, 512], help="prompt lengths to time")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--compile", action="store_true", help="torch.compile the decoding step, with a static cache")
+    parser.add_argument("--compile", action="store_true", help="measure compiled decoding as well")
     parser.add_argument("--serve", action="store_true", help="stay and answer lines on stdin")
     arguments = parser.parse_args()
-    arguments.experts = EXPERTS if arguments.experts == "best" else [arguments.experts]
+    arguments.modes = EXPERTS if arguments.experts == "best" else [arguments.experts]
+    if arguments.compile:
+        arguments.modes = arguments.modes + [mode + COMPILED for mode in arguments.modes]
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     transformers.utils.logging.set_verbosity_error()
@@ -299,15 +309,17 @@ def main():
         "dtype": arguments.dtype,
         "threads": torch.get_num_threads(),
         "attention": "sdpa",
-        "compile": arguments.compile,
         "prompt": arguments.prompt,
         "build_s": round(time.perf_counter() - start, 2),
     }
-    peer = Peer(model, arguments.prompt, arguments.compile)
+    peer = Peer(model, arguments.prompt)
     if arguments.serve:
         serve(peer, arguments, about)
     else:
-        print(json.dumps(about | measure(peer, arguments), indent=2))
+        measured = measure(peer, arguments)
+        # Other work on the machine shows here, above the number of threads.
+        about["load_average"] = round(os.getloadavg()[0], 2)
+        print(json.dumps(about | measured, indent=2))
 
 
 if __name__ == "__main__":
