@@ -1,10 +1,13 @@
 //! The `#[pipeline]` attribute.
 
 mod attribute;
+mod checkpoints;
 mod error;
 mod expand;
 mod model;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use proc_macro::TokenStream;
