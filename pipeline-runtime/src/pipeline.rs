@@ -430,28 +430,28 @@ impl<D: Declaration> Builder<D> {
         if let (None, Some(DeclaredModel { header_hash: Some(expected), path, .. })) = (&self.model, D::MODEL) {
             check_header(path, expected, &files)?;
         }
-        let architecture = arch::find(D::Architecture::NAME);
-        if let Some(architecture) = architecture {
-            check(&files, &rules::Request::new(architecture, D::Task::SPEC, &[hardware], self.dtype, &[]))?;
+        let mut request = arch::find(D::Architecture::NAME)
+            .map(|architecture| rules::Request::new(architecture, D::Task::SPEC, vec![hardware]));
+        if let Some(request) = &mut request {
+            request.dtype = self.dtype;
+            check(&files, request)?;
         }
         let model = D::Architecture::load(&files, &options)?;
         let defaults = D::Architecture::parameters(&model);
         let mut parameters = defaults.clone();
         self.declaration.configure(&mut parameters)?;
         check_ranges::<D>(&parameters)?;
-        if let Some(architecture) = architecture {
+        if let Some(request) = &mut request {
             let defaults = defaults.values();
-            let declared: Vec<_> =
-                parameters.values().into_iter().filter(|value| !defaults.contains(value)).collect();
-            let request =
-                rules::Request::new(architecture, D::Task::SPEC, &[hardware], self.dtype, &declared);
-            check(&files, &request)?;
+            let declared = parameters.values().into_iter().filter(|value| !defaults.contains(value));
+            request.parameters = declared.map(|(name, value)| (name.to_owned(), Some(value))).collect();
+            check(&files, request)?;
         }
         Ok(Pipeline { declaration: self.declaration, model, parameters, hardware })
     }
 }
 
-fn check(files: &CheckpointFiles, request: &rules::Request<'_>) -> Result<()> {
+fn check(files: &CheckpointFiles, request: &rules::Request) -> Result<()> {
     let problems = rules::check_checkpoint(files.facts(), request);
     if problems.is_empty() { Ok(()) } else { Err(Error::Rules { problems }) }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kernels::attention::{self, AttentionShape, AttentionSequence};
-use crate::kernels::rotary;
+use crate::kernels::rotary::{RotaryShape, rotary};
 use crate::layers::{Batch, Linear, Rotation, Weights};
 use crate::tensor::Tensor;
 
@@ -61,8 +61,9 @@ impl GroupedQueryAttention {
         let mut query = self.q_proj.forward(hidden)?.to_vec()?; // (tokens, heads * head_dim)
         let mut key = self.k_proj.forward(hidden)?.to_vec()?; // (tokens, kv_heads * head_dim)
         let value = self.v_proj.forward(hidden)?;
-        rotary::apply(&mut query, &rotation.cos, &rotation.sin, heads, head_dim);
-        rotary::apply(&mut key, &rotation.cos, &rotation.sin, kv_heads, head_dim);
+        let rotary_shape = |heads| RotaryShape { heads, head_dim, rotary_dim: head_dim };
+        rotary(&mut query, &rotation.rows, rotation.tables(), rotary_shape(heads));
+        rotary(&mut key, &rotation.rows, rotation.tables(), rotary_shape(kv_heads));
         cache.append(batch, &key, &value.as_slice()?, kv_heads * head_dim);
 
         let sequences: Vec<AttentionSequence<'_>> = batch

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kernels::experts::{self, ExpertWeights, ExpertsShape};
-use crate::kernels::router;
+use crate::kernels::router::{TopKShape, softmax_top_k};
 use crate::layers::{Linear, Weights};
 use crate::tensor::{Matrix, Tensor};
 
@@ -82,11 +82,11 @@ impl TopKRouter {
     /// The input has another width.
     pub fn forward(&self, hidden: &Tensor, policy: &RoutingPolicy) -> Result<LayerRouting> {
         let router_logits = self.gate.forward(hidden)?; // (tokens, experts)
-        let (tokens, num_experts) = router_logits.rows_and_width();
-        let k = policy.num_active_experts.min(num_experts);
-        let mut routing = Routing { experts: vec![0; tokens * k], weights: vec![0.0; tokens * k], k };
+        let (_, num_experts) = router_logits.rows_and_width();
+        let k = policy.num_active_experts.clamp(1, num_experts);
         let logits = router_logits.as_slice()?;
-        router::softmax_top_k(&logits, num_experts, k, true, &mut routing.experts, &mut routing.weights);
+        let chosen = softmax_top_k(&logits, TopKShape { experts: num_experts, k, normalize: true });
+        let mut routing = Routing { experts: chosen.experts, weights: chosen.weights, k };
         if let Some(capacity) = policy.capacity {
             limit(&mut routing, &logits, num_experts, capacity);
         }

@@ -1,7 +1,7 @@
 //! Normalisation.
 
 use crate::error::Result;
-use crate::kernels::norm;
+use crate::kernels::norm::{RmsNormShape, rms_norm};
 use crate::layers::Weights;
 use crate::tensor::Tensor;
 
@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     weight: Vec<f32>,
-    eps: f32,
+    epsilon: f32,
 }
 
 impl RmsNorm {
@@ -18,12 +18,12 @@ impl RmsNorm {
     /// # Errors
     /// The weight is missing or has another shape.
     pub fn load(weights: &Weights<'_>, width: usize, eps: f64) -> Result<RmsNorm> {
-        Ok(RmsNorm { weight: weights.vector("weight", width)?, eps: eps as f32 })
+        Ok(RmsNorm { weight: weights.vector("weight", width)?, epsilon: eps as f32 })
     }
 
     /// The norm with these weights.
     pub fn new(weight: Vec<f32>, eps: f64) -> RmsNorm {
-        RmsNorm { weight, eps: eps as f32 }
+        RmsNorm { weight, epsilon: eps as f32 }
     }
 
     /// `(..., width) -> (..., width)`
@@ -33,7 +33,8 @@ impl RmsNorm {
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let (rows, width) = input.rows_and_width();
         let mut output = vec![0.0; rows * width];
-        norm::rms_norm(&input.as_slice()?, &self.weight, self.eps, &mut output);
+        let shape = RmsNormShape { rows, width, epsilon: self.epsilon };
+        rms_norm(&input.as_slice()?, &self.weight, &mut output, shape);
         Tensor::from_vec(output, input.shape())
     }
 }

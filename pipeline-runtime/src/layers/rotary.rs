@@ -1,5 +1,7 @@
 //! Rotary position embeddings (<https://arxiv.org/abs/2104.09864>).
 
+use crate::kernels::rotary::RotaryTables;
+
 /// Rotates pairs of features by angles that grow with the position.
 #[derive(Clone, Debug)]
 pub struct RotaryEmbedding {
@@ -14,6 +16,15 @@ pub struct Rotation {
     pub cos: Vec<f32>,
     /// Sines of the angles.
     pub sin: Vec<f32>,
+    /// The row of each token in both: they are laid out in the order of the tokens.
+    pub rows: Vec<usize>,
+}
+
+impl Rotation {
+    /// Both tables as the kernel takes them.
+    pub fn tables(&self) -> RotaryTables<'_> {
+        RotaryTables { cos: &self.cos, sin: &self.sin }
+    }
 }
 
 impl RotaryEmbedding {
@@ -33,6 +44,10 @@ impl RotaryEmbedding {
                 self.frequencies.iter().map(move |frequency| position as f32 * frequency)
             })
         };
-        Rotation { cos: angles().map(f32::cos).collect(), sin: angles().map(f32::sin).collect() }
+        Rotation {
+            cos: angles().map(f32::cos).collect(),
+            sin: angles().map(f32::sin).collect(),
+            rows: (0..positions.len()).collect(),
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Reads weights by the names that the reference gives them.
 
 use half::{bf16, f16};
+use pipeline_schema::checkpoint::StoredDtype;
 use pipeline_schema::DType;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::checkpoint::{CheckpointFiles, MappedNumbers, TensorView};
+use crate::checkpoint::{CheckpointFiles, TensorView};
 use crate::error::{Error, Result};
-use crate::tensor::Matrix;
+use crate::tensor::{Matrix, WeightNumbers};
 
 /// Tensors below a prefix: `weights.pp("self_attn").matrix("q_proj.weight", ...)`.
 #[derive(Clone, Debug)]
@@ -47,13 +48,24 @@ impl<'a> Weights<'a> {
         }
     }
 
-    fn view(files: &CheckpointFiles, name: &str, shape: &[usize]) -> Result<TensorView> {
-        let view = files.tensor(name)?;
-        if view.shape() != shape {
-            let message = format!("tensor `{name}` has shape {:?}, expected {shape:?}", view.shape());
-            return Err(Error::malformed(view.path(), message));
+    /// Whether the tensor `name` is there.
+    pub fn contains(&self, name: &str) -> bool {
+        match self.source {
+            Source::Files(files) => files.facts().tensors().contains(&self.name(name)),
+            Source::Random { .. } => true,
         }
-        Ok(view)
+    }
+
+    fn view(files: &'a CheckpointFiles, name: &str, shape: &[usize]) -> Result<(TensorView<'a>, DType)> {
+        let view = files.tensor(name)?;
+        let problem = |message| Err(Error::malformed(files.facts().directory(), message));
+        if view.shape != shape {
+            return problem(format!("tensor `{name}` has shape {:?}, expected {shape:?}", view.shape));
+        }
+        match view.dtype {
+            StoredDtype::Float(dtype) => Ok((view, *dtype)),
+            other => problem(format!("tensor `{name}` is stored in {other}, expected F32, BF16 or F16")),
+        }
     }
 
     /// A weight matrix `(out_features, in_features)`: in place in the mapped file where the stored number format
@@ -69,17 +81,22 @@ impl<'a> Weights<'a> {
                 return Ok(self.random_matrix(seed, &name, out_features, in_features));
             }
         };
-        let view = Self::view(files, &name, &[out_features, in_features])?;
-        let stored = view.dtype()?;
+        let (view, stored) = Self::view(files, &name, &[out_features, in_features])?;
         Ok(match (stored, self.dtype.unwrap_or(stored)) {
-            (DType::F32, DType::F32 | DType::F16) => Matrix::from_f32(view.f32()?, out_features, in_features),
-            (DType::BF16, DType::BF16) => Matrix::from_bf16(view.bf16()?, out_features, in_features),
+            (DType::F32, DType::F32 | DType::F16) => {
+                let numbers = WeightNumbers::mapped(files.slice(&name)?);
+                Matrix::from_f32(numbers, out_features, in_features)
+            }
+            (DType::BF16, DType::BF16) => {
+                let numbers = WeightNumbers::mapped(files.slice(&name)?);
+                Matrix::from_bf16(numbers, out_features, in_features)
+            }
             (_, DType::BF16) => {
-                let rounded: Vec<bf16> = widened(&view)?.into_iter().map(bf16::from_f32).collect();
-                Matrix::from_bf16(MappedNumbers::from(rounded), out_features, in_features)
+                let rounded: Vec<bf16> = widened(&view, stored)?.into_iter().map(bf16::from_f32).collect();
+                Matrix::from_bf16(rounded.into(), out_features, in_features)
             }
             (_, DType::F32 | DType::F16) => {
-                Matrix::from_f32(MappedNumbers::from(widened(&view)?), out_features, in_features)
+                Matrix::from_f32(widened(&view, stored)?.into(), out_features, in_features)
             }
         })
     }
@@ -90,7 +107,10 @@ impl<'a> Weights<'a> {
     /// As [`matrix`](Self::matrix).
     pub fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>> {
         match self.source {
-            Source::Files(files) => widened(&Self::view(files, &self.name(name), &[length])?),
+            Source::Files(files) => {
+                let (view, stored) = Self::view(files, &self.name(name), &[length])?;
+                widened(&view, stored)
+            }
             Source::Random { .. } => Ok(vec![1.0; length]),
         }
     }
@@ -124,10 +144,10 @@ fn repeated<T: Copy>(block: &[T], length: usize) -> Vec<T> {
     numbers
 }
 
-fn widened(view: &TensorView) -> Result<Vec<f32>> {
-    Ok(match view.dtype()? {
-        DType::F32 => view.f32()?.to_vec(),
-        DType::BF16 => view.bf16()?.iter().map(|number: &bf16| number.to_f32()).collect(),
-        DType::F16 => view.f16()?.iter().map(|number: &f16| number.to_f32()).collect(),
+fn widened(view: &TensorView<'_>, stored: DType) -> Result<Vec<f32>> {
+    Ok(match stored {
+        DType::F32 => view.numbers::<f32>()?.into_owned(),
+        DType::BF16 => view.numbers::<bf16>()?.iter().map(|number| number.to_f32()).collect(),
+        DType::F16 => view.numbers::<f16>()?.iter().map(|number| number.to_f32()).collect(),
     })
 }

@@ -1,9 +1,48 @@
 //! The weights of linear maps.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use half::bf16;
 
-use crate::checkpoint::MappedNumbers;
+use crate::checkpoint::{MappedSlice, Number};
 use crate::kernels::MatrixRef;
+
+/// The numbers of a weight matrix: in place in a mapped file, or in memory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum WeightNumbers<T> {
+    /// In the file, whose bytes are aligned for `T`.
+    Mapped(MappedSlice),
+    /// In memory.
+    Owned(Arc<Vec<T>>),
+}
+
+impl<T: Number> WeightNumbers<T> {
+    /// The numbers of a mapped file, in place where they are aligned, else copied.
+    pub fn mapped(slice: MappedSlice) -> WeightNumbers<T> {
+        match slice.borrowed::<T>() {
+            Some(_) => WeightNumbers::Mapped(slice),
+            None => WeightNumbers::from(slice.numbers::<T>().into_owned()),
+        }
+    }
+}
+
+impl<T> From<Vec<T>> for WeightNumbers<T> {
+    fn from(numbers: Vec<T>) -> WeightNumbers<T> {
+        WeightNumbers::Owned(Arc::new(numbers))
+    }
+}
+
+impl<T: Number> Deref for WeightNumbers<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            WeightNumbers::Mapped(slice) => slice.borrowed().expect("only aligned bytes are used in place"),
+            WeightNumbers::Owned(numbers) => numbers,
+        }
+    }
+}
 
 /// A weight matrix `(out_features, in_features)`, row-major, in the number format it is computed in.
 #[derive(Clone, Debug)]
@@ -15,8 +54,8 @@ pub struct Matrix {
 
 #[derive(Clone, Debug)]
 enum Numbers {
-    F32(MappedNumbers<f32>),
-    Bf16(MappedNumbers<bf16>),
+    F32(WeightNumbers<f32>),
+    Bf16(WeightNumbers<bf16>),
 }
 
 impl Matrix {
@@ -24,7 +63,7 @@ impl Matrix {
     ///
     /// # Panics
     /// `numbers` does not hold `out_features * in_features` elements.
-    pub fn from_f32(numbers: MappedNumbers<f32>, out_features: usize, in_features: usize) -> Matrix {
+    pub fn from_f32(numbers: WeightNumbers<f32>, out_features: usize, in_features: usize) -> Matrix {
         assert_eq!(numbers.len(), out_features * in_features, "a matrix is full");
         Matrix { numbers: Numbers::F32(numbers), out_features, in_features }
     }
@@ -33,7 +72,7 @@ impl Matrix {
     ///
     /// # Panics
     /// `numbers` does not hold `out_features * in_features` elements.
-    pub fn from_bf16(numbers: MappedNumbers<bf16>, out_features: usize, in_features: usize) -> Matrix {
+    pub fn from_bf16(numbers: WeightNumbers<bf16>, out_features: usize, in_features: usize) -> Matrix {
         assert_eq!(numbers.len(), out_features * in_features, "a matrix is full");
         Matrix { numbers: Numbers::Bf16(numbers), out_features, in_features }
     }

@@ -13,7 +13,7 @@ use candle_core::{CpuStorage, Device, Layout, Storage as CandleStorage};
 use crate::error::{Error, Result};
 use crate::kernels::matmul::{self, MatmulShape};
 
-pub use matrix::Matrix;
+pub use matrix::{Matrix, WeightNumbers};
 
 /// Numbers with a shape, row-major and contiguous.
 #[derive(Clone, Debug)]

@@ -171,7 +171,7 @@ impl Architecture<TextGeneration> for Moe {
             seed: parameters.seed.unwrap_or_else(rand::random),
             max_new_tokens: prepared.sequences.iter().map(room).collect(),
             stop: parameters.stop.clone(),
-            end_tokens: model.generation.eos_token_id.clone(),
+            end_tokens: model.generation.eos_token_ids.clone(),
         })
     }
 
@@ -252,9 +252,12 @@ impl Stepwise<TextGeneration> for Moe {
                 completion: String::new(),
                 continues,
                 finish_reason: None,
-                sampler: Sampler::new(plan.sampling.clone(), seed),
+                sampler: Sampler::new(plan.sampling, seed)?,
                 seed,
-                detokenizer: Detokenizer::after(&call.model.tokenizer, &prompt)?,
+                detokenizer: match continues {
+                    true => Detokenizer::continuing(&call.model.tokenizer, true),
+                    false => Detokenizer::new(&call.model.tokenizer, true),
+                },
                 stop: StopStrings::new(&plan.stop)?,
                 routing: RoutingRecord::new(config.num_hidden_layers, config.num_local_experts),
                 prompt,
@@ -272,10 +275,10 @@ impl Stepwise<TextGeneration> for Moe {
         }
         let logits = session.read(call.model, &running)?; // (running, vocab_size)
         let (_, vocabulary) = logits.rows_and_width();
-        let mut logits = logits.to_vec()?;
+        let logits = logits.as_slice()?;
         let mut first = None;
-        for (&index, logits) in running.iter().zip(logits.chunks_exact_mut(vocabulary)) {
-            let delta = session.append(call.model, index, logits)?;
+        for (&index, logits) in running.iter().zip(logits.chunks_exact(vocabulary)) {
+            let delta = session.append(index, logits)?;
             first.get_or_insert(delta);
         }
         Ok(first)
@@ -342,7 +345,7 @@ impl GenerationSession {
     }
 
     /// Chooses the next token of a sequence and says what it adds.
-    fn append(&mut self, model: &MoeModel, index: usize, logits: &mut [f32]) -> Result<TextDelta> {
+    fn append(&mut self, index: usize, logits: &[f32]) -> Result<TextDelta> {
         let sequence = &mut self.sequences[index];
         let sampled = sequence.sampler.sample(logits, &sequence.tokens)?;
         let token = sampled.token;
@@ -354,7 +357,7 @@ impl GenerationSession {
             sequence.flush()?;
             sequence.finish_reason = Some(FinishReason::EndOfSequence);
         } else {
-            let text = sequence.detokenizer.push(&model.tokenizer, token)?;
+            let text = sequence.detokenizer.push(token)?;
             let outcome = sequence.stop.push(&text);
             sequence.completion.push_str(&outcome.text);
             if outcome.matched.is_some() {

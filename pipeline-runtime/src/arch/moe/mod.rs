@@ -147,10 +147,17 @@ pub struct MoeModel {
 
 impl MoeModel {
     fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<MoeModel> {
-        let ModelConfig::Mixtral(config) = ModelConfig::from_checkpoint(checkpoint.facts())?;
-        let tokenizer = Tokenizer::from_directory(checkpoint.directory())?;
-        let generation = GenerationConfig::from_directory(checkpoint.directory())?;
-        let head = config.head(checkpoint.facts())?;
+        let facts = checkpoint.facts();
+        let config = match facts.model().map_err(|problems| Error::Rules { problems })? {
+            ModelConfig::Mixtral(config) => config,
+            other => {
+                let model_type = other.model_type();
+                return Err(Error::input(format!("`{model_type}` is no mixture of experts")));
+            }
+        };
+        let tokenizer = Tokenizer::from_directory(facts.directory())?;
+        let generation = GenerationConfig::from_directory(facts.directory())?;
+        let head = facts.head()?;
         let mut progress = Progress::new("loading", config.num_hidden_layers, options.progress);
         let weights = Weights::new(checkpoint, options.dtype);
         let network = Mixtral::load(&weights, config, head, |done, _| progress.set(done))?;

@@ -1,0 +1,352 @@
+//! `pipelines bench`
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use clap::ValueEnum;
+use pipelines::DType;
+use pipelines::kernels::roof::Roofs;
+use pipelines::layers::{Batch, KvCache, RoutingPolicy, Weights};
+use pipelines::models::mixtral::{Config, Head, Mixtral};
+use serde_json::{Value, json};
+
+use crate::options::{Outcome, WeightFormat};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The shape of the layers
+    #[arg(long, value_enum, default_value = "mixtral-8x7b")]
+    preset: Preset,
+    /// Layers of that shape
+    #[arg(long, default_value_t = 1)]
+    layers: usize,
+    /// The number format of the weights
+    #[arg(long, value_enum, default_value = "bf16")]
+    dtype: WeightFormat,
+    /// Tokens of the prompt before decoding
+    #[arg(long, default_value_t = 32)]
+    prompt: usize,
+    /// Tokens to decode in each turn
+    #[arg(long, default_value_t = 16)]
+    tokens: usize,
+    /// Tokens of the prompts whose prefill is measured
+    #[arg(long, value_delimiter = ',', default_value = "128,512")]
+    prefill: Vec<usize>,
+    /// Turns; the two sides take them one after the other
+    #[arg(long, default_value_t = 5)]
+    turns: usize,
+    /// A Python with torch and transformers, to measure the same model there in the same run
+    #[arg(long, value_name = "PYTHON")]
+    peer: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Real models whose layers can be had with random weights.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Preset {
+    /// Hidden 4096, 8 experts of 14336, 2 a token, 32 heads on 8 key heads, vocabulary 32000
+    #[value(name = "mixtral-8x7b")]
+    Mixtral8x7b,
+    /// Hidden 128, 8 experts of 256: to try the command with
+    Tiny,
+}
+
+impl Preset {
+    fn name(self) -> &'static str {
+        match self {
+            Preset::Mixtral8x7b => "mixtral-8x7b",
+            Preset::Tiny => "tiny",
+        }
+    }
+
+    fn config(self, layers: usize) -> Config {
+        let sizes = match self {
+            Preset::Mixtral8x7b => json!({
+                "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+                "num_attention_heads": 32, "num_key_value_heads": 8,
+                "num_local_experts": 8, "num_experts_per_tok": 2,
+                "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
+            }),
+            Preset::Tiny => json!({
+                "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256,
+                "num_attention_heads": 4, "num_key_value_heads": 2,
+                "num_local_experts": 8, "num_experts_per_tok": 2,
+                "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
+            }),
+        };
+        let Value::Object(mut fields) = sizes else { unreachable!("the sizes are an object") };
+        fields.insert("num_hidden_layers".to_owned(), layers.into());
+        Config::from_json(&fields).expect("the presets are configurations")
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let dtype = DType::from(arguments.dtype);
+    let config = arguments.preset.config(arguments.layers);
+    let context = config.max_position_embeddings;
+    if arguments.layers == 0 || arguments.turns == 0 || arguments.tokens == 0 || arguments.prompt == 0 {
+        return Err("`--layers`, `--turns`, `--tokens` and `--prompt` must be at least 1".into());
+    }
+    let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
+    if longest.max(arguments.prompt + arguments.tokens * (arguments.turns + 1)) > context {
+        return Err(format!("the context of the preset is {context} tokens").into());
+    }
+    let bytes = step_bytes(&config, dtype);
+    let mut peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
+    let start = Instant::now();
+    let network = Mixtral::load(&Weights::random(0, dtype), config, Head::CausalLm, |_, _| {})?;
+    let made_in = start.elapsed();
+    eprintln!("random weights of {} layer(s) made in {:.1} s", arguments.layers, made_in.as_secs_f64());
+
+    let before = Roofs::measure();
+    let mut ours = Ours::new(&network, arguments.prompt)?;
+    ours.decode(2)?;
+    let mut measured = Measured::new(arguments);
+    for _ in 0..arguments.turns {
+        measured.decode.ours.extend(ours.decode(arguments.tokens)?);
+        if let Some(peer) = &mut peer {
+            measured.decode.peer.extend(peer.ask(&format!("decode {}", arguments.tokens))?);
+        }
+        for (tokens, times) in &mut measured.prefill {
+            times.ours.push(ours.prefill(*tokens)?);
+            if let Some(peer) = &mut peer {
+                times.peer.extend(peer.ask(&format!("prefill {tokens}"))?);
+            }
+        }
+    }
+    let after = Roofs::measure();
+    let bandwidth = (before.dram_read_gb_per_s + after.dram_read_gb_per_s) / 2.0;
+    let report = Report { arguments, bytes, bandwidth, before, after, measured };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report.json())?);
+    } else {
+        report.print();
+    }
+    Ok(())
+}
+
+/// Bytes of weights that one decoding step reads.
+fn step_bytes(config: &Config, dtype: DType) -> u64 {
+    // The embedding is read a row a token.
+    let embedding = (config.vocab_size * config.hidden_size) as u64;
+    (config.active_parameter_count(Head::CausalLm) - embedding) * dtype.size() as u64
+}
+
+/// Milliseconds of both sides.
+#[derive(Default)]
+struct Times {
+    ours: Vec<f64>,
+    peer: Vec<f64>,
+}
+
+struct Measured {
+    decode: Times,
+    prefill: Vec<(usize, Times)>,
+}
+
+impl Measured {
+    fn new(arguments: &Arguments) -> Measured {
+        let prefill = arguments.prefill.iter().map(|&tokens| (tokens, Times::default())).collect();
+        Measured { decode: Times::default(), prefill }
+    }
+}
+
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => sorted[length / 2],
+        length => (sorted[length / 2 - 1] + sorted[length / 2]) / 2.0,
+    }
+}
+
+/// Our side: greedy decoding after a prompt, and prefill of fresh prompts.
+struct Ours<'a> {
+    network: &'a Mixtral,
+    policy: RoutingPolicy,
+    cache: KvCache,
+    position: usize,
+    token: u32,
+}
+
+impl<'a> Ours<'a> {
+    fn new(network: &'a Mixtral, prompt: usize) -> Result<Ours<'a>, Box<dyn std::error::Error>> {
+        let policy = network.routing_policy();
+        let mut ours = Ours { network, policy, cache: network.cache(1), position: 0, token: 0 };
+        ours.token = ours.step(&tokens(prompt, network.config().vocab_size))?;
+        Ok(ours)
+    }
+
+    /// Reads tokens and gives the likeliest next one.
+    fn step(&mut self, tokens: &[u32]) -> Result<u32, Box<dyn std::error::Error>> {
+        let mut batch = Batch::default();
+        batch.push(0, self.position, tokens.len());
+        self.position += tokens.len();
+        let embedded = self.network.embed(tokens)?;
+        let forward = self.network.forward(embedded, &batch, &mut self.cache, &self.policy, false)?;
+        let last = forward.last_hidden_state.select_rows(&batch.last_rows())?;
+        let logits = self.network.logits(&last)?.to_vec()?;
+        let best = (0..logits.len()).max_by(|&left, &right| logits[left].total_cmp(&logits[right]));
+        Ok(best.expect("a vocabulary is not empty") as u32)
+    }
+
+    /// Milliseconds of each of `count` decoded tokens.
+    fn decode(&mut self, count: usize) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+        let step = |_| {
+            let start = Instant::now();
+            self.token = self.step(&[self.token])?;
+            Ok(1e3 * start.elapsed().as_secs_f64())
+        };
+        (0..count).map(step).collect()
+    }
+
+    /// Milliseconds until the first token after a prompt of `count` tokens.
+    fn prefill(&self, count: usize) -> Result<f64, Box<dyn std::error::Error>> {
+        let prompt = tokens(count, self.network.config().vocab_size);
+        let policy = self.policy.clone();
+        let cache = self.network.cache(1);
+        let mut fresh = Ours { network: self.network, policy, cache, position: 0, token: 0 };
+        let start = Instant::now();
+        fresh.step(&prompt)?;
+        Ok(1e3 * start.elapsed().as_secs_f64())
+    }
+}
+
+/// A prompt that visits the whole vocabulary, so that routing is spread over the experts.
+fn tokens(count: usize, vocabulary: usize) -> Vec<u32> {
+    (0..count).map(|index| (index * 7919 % vocabulary) as u32).collect()
+}
+
+/// The other side: transformers in a process of its own, its model resident.
+struct Peer {
+    process: Child,
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    about: Value,
+}
+
+impl Peer {
+    fn start(python: &Path, arguments: &Arguments) -> Result<Peer, Box<dyn std::error::Error>> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/transformers_decode.py");
+        let mut process = Command::new(python)
+            .arg(script)
+            .args(["--serve", "--preset", arguments.preset.name()])
+            .args(["--layers", &arguments.layers.to_string()])
+            .args(["--dtype", DType::from(arguments.dtype).name()])
+            .args(["--prompt", &arguments.prompt.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", python.display()))?;
+        let questions = process.stdin.take().expect("it was asked for");
+        let answers = BufReader::new(process.stdout.take().expect("it was asked for"));
+        let mut peer = Peer { process, questions, answers, about: Value::Null };
+        peer.about = peer.answer()?;
+        Ok(peer)
+    }
+
+    fn answer(&mut self) -> Result<Value, Box<dyn std::error::Error>> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err(format!("the peer ended: {}", self.process.wait()?).into());
+        }
+        let answer: Value = serde_json::from_str(&line)?;
+        match answer.get("error") {
+            Some(error) => Err(format!("the peer: {error}").into()),
+            None => Ok(answer),
+        }
+    }
+
+    /// The milliseconds that the peer took.
+    fn ask(&mut self, question: &str) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+        writeln!(self.questions, "{question}")?;
+        let answer = self.answer()?;
+        let times = answer.get("ms").and_then(Value::as_array).ok_or("the peer gave no times")?;
+        Ok(times.iter().filter_map(Value::as_f64).collect())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let asked = writeln!(self.questions, "quit");
+        if asked.is_err() {
+            // It ended by itself; waiting below reaps it.
+        }
+        let _ = self.process.wait();
+    }
+}
+
+struct Report<'a> {
+    arguments: &'a Arguments,
+    bytes: u64,
+    bandwidth: f64,
+    before: Roofs,
+    after: Roofs,
+    measured: Measured,
+}
+
+impl Report<'_> {
+    fn share_of_roof(&self) -> f64 {
+        let floor = self.bytes as f64 / (self.bandwidth * 1e9) * 1e3;
+        100.0 * floor / median(&self.measured.decode.ours)
+    }
+
+    fn json(&self) -> Value {
+        let times = |times: &Times| {
+            let peer = median(&times.peer);
+            json!({
+                "ms": median(&times.ours),
+                "peer_ms": peer.is_finite().then_some(peer),
+                "ratio": peer.is_finite().then(|| peer / median(&times.ours)),
+            })
+        };
+        json!({
+            "preset": self.arguments.preset.name(),
+            "layers": self.arguments.layers,
+            "dtype": DType::from(self.arguments.dtype),
+            "dram_read_gb_per_s": [self.before.dram_read_gb_per_s, self.after.dram_read_gb_per_s],
+            "bytes_per_token": self.bytes,
+            "decode": times(&self.measured.decode),
+            "decode_share_of_dram_roof": self.share_of_roof() / 100.0,
+            "prefill": self.measured.prefill.iter()
+                .map(|(tokens, measured)| json!({"tokens": tokens, "times": times(measured)}))
+                .collect::<Vec<_>>(),
+        })
+    }
+
+    fn print(&self) {
+        let Arguments { preset, layers, dtype, turns, .. } = self.arguments;
+        println!("{} x {layers} in {}, {turns} turns, medians", preset.name(), DType::from(*dtype));
+        println!(
+            "DRAM read {:.1} GB/s before, {:.1} after; a decoded token reads {:.2} GB of weights",
+            self.before.dram_read_gb_per_s,
+            self.after.dram_read_gb_per_s,
+            self.bytes as f64 / 1e9,
+        );
+        println!("{:<14}{:>12}{:>14}{:>12}{:>16}{:>8}", "", "ms", "tokens/s", "% of roof", "transformers ms", "ratio");
+        let decode = &self.measured.decode;
+        self.row("decode", 1, decode, Some(self.share_of_roof()));
+        for (tokens, times) in &self.measured.prefill {
+            self.row(&format!("prefill {tokens}"), *tokens, times, None);
+        }
+    }
+
+    fn row(&self, name: &str, tokens: usize, times: &Times, share: Option<f64>) {
+        let ours = median(&times.ours);
+        let peer = median(&times.peer);
+        let share = share.map_or("-".to_owned(), |share| format!("{share:.0} %"));
+        let (peer, ratio) = match peer.is_finite() {
+            true => (format!("{peer:.1}"), format!("{:.2}", peer / ours)),
+            false => ("-".to_owned(), "-".to_owned()),
+        };
+        println!(
+            "{name:<14}{ours:>12.1}{:>14.1}{share:>12}{peer:>16}{ratio:>8}",
+            1e3 * tokens as f64 / ours
+        );
+    }
+}

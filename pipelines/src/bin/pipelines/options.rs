@@ -1,0 +1,49 @@
+//! Options that several commands share.
+
+use clap::ValueEnum;
+use pipelines::{DType, Hardware};
+
+/// What a command gives back, or what to tell the user.
+pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Where to run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Device {
+    /// The processor
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
+    /// An AMD GPU
+    Rocm,
+}
+
+impl From<Device> for Hardware {
+    fn from(device: Device) -> Hardware {
+        match device {
+            Device::Cpu => Hardware::Cpu,
+            Device::Cuda => Hardware::Cuda,
+            Device::Rocm => Hardware::Rocm,
+        }
+    }
+}
+
+/// The number format of the weights.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum WeightFormat {
+    /// 32-bit floating point
+    F32,
+    /// 16-bit brain floating point
+    Bf16,
+    /// 16-bit IEEE floating point; the processor widens it to f32
+    F16,
+}
+
+impl From<WeightFormat> for DType {
+    fn from(format: WeightFormat) -> DType {
+        match format {
+            WeightFormat::F32 => DType::F32,
+            WeightFormat::Bf16 => DType::BF16,
+            WeightFormat::F16 => DType::F16,
+        }
+    }
+}
