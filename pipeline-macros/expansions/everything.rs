@@ -58,7 +58,7 @@ const _: () = {
             Self {
                 temperature: 1.0,
                 seed: ::core::option::Option::None,
-                stop: __private::Vec::from([
+                stop: ::core::convert::From::from([
                     ::core::convert::Into::into("\n\n"),
                     ::core::convert::Into::into("END"),
                 ]),
@@ -94,7 +94,7 @@ const _: () = {
             call: &__private::CallOf<'_, Self>,
             prepared: &__private::PreparedOf<Self>,
         ) -> __private::Result<__private::PlanOf<Self>> {
-            self::route(self, call, prepared)
+            (self::route)(self, call, prepared)
         }
     }
     #[allow(dead_code)]
@@ -102,13 +102,15 @@ const _: () = {
     where
         T: Clone,
     {
-        let _ = <Poet<'a, T, N> as __private::Infer>::infer;
+        fn required<D: __private::Infer>() {}
+        required::<Poet<'a, T, N>>();
     }
     #[allow(dead_code)]
     fn custom_format<'a, T: Send + Sync, const N: usize>(_: &Poet<'a, T, N>)
     where
         T: Clone,
     {
-        let _ = <Poet<'a, T, N> as __private::Format>::format;
+        fn required<D: __private::Format>() {}
+        required::<Poet<'a, T, N>>();
     }
 };

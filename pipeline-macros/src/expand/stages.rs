@@ -39,11 +39,12 @@ pub(super) fn by_architecture(outline: &Outline, stage: StageName) -> TokenStrea
     implementation(outline, stage, body)
 }
 
-/// A function of another signature is reported on its path in the attribute.
+/// A function of another signature is reported on its path in the attribute. The parentheses keep the compiler from
+/// taking a function that does not exist for a method.
 fn by_function(outline: &Outline, stage: StageName, path: &syn::Path) -> TokenStream {
     let span = at(path.span());
     let Signature { arguments, .. } = signature(stage, span);
-    implementation(outline, stage, quote_spanned!(span=> #path(self, call, #arguments)))
+    implementation(outline, stage, quote_spanned!(span=> (#path)(self, call, #arguments)))
 }
 
 fn implementation(outline: &Outline, stage: StageName, body: TokenStream) -> TokenStream {
@@ -71,12 +72,14 @@ fn required(outline: &Outline, stage: StageName, word: &Ident) -> TokenStream {
     let mut ident = outline.item.ident.clone();
     ident.set_span(ident.span().located_at(word.span()));
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
-    let (name, method) = (Ident::new(stage.trait_name(), span), Ident::new(stage.word(), span));
-    let function = Ident::new(&format!("custom_{method}"), span);
+    let name = Ident::new(stage.trait_name(), span);
+    let function = Ident::new(&format!("custom_{}", stage.word()), span);
+    let turbofish = ty_generics.as_turbofish();
     quote_spanned! {span=>
         #[allow(dead_code)]
         fn #function #impl_generics(_: &#ident #ty_generics) #where_clause {
-            let _ = <#ident #ty_generics as __private::#name>::#method;
+            fn required<D: __private::#name>() {}
+            required::<#ident #turbofish>();
         }
     }
 }

@@ -6,8 +6,8 @@ use pipeline_schema::suggest;
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::discouraged::Speculative;
-use syn::parse::{ParseStream, Parser};
-use syn::{Error, Expr, Meta, Path, Result, Token};
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Error, Expr, Meta, MetaNameValue, Path, Result, Token};
 
 use crate::error::Errors;
 
@@ -185,7 +185,7 @@ pub(crate) fn read<K: Default + FromMeta>(
         match item {
             Ok(NestedMeta::Lit(value)) => {
                 let instead = suggest::one_of(keys.iter().copied());
-                errors.push(value, format!("a value without a key; write `key = value`, {instead}"));
+                errors.push(value, format!("a value without a key; {instead}, as in `{} = ...`", keys[0]));
             }
             Ok(item) => items.push(item),
             Err(error) => errors.add(error),
@@ -208,15 +208,11 @@ impl Items {
     fn parse(input: ParseStream<'_>) -> Result<Items> {
         let mut items = Vec::new();
         while !input.is_empty() {
-            let ahead = input.fork();
-            let item = ahead.parse::<NestedMeta>();
-            match item {
-                Ok(item) if ahead.is_empty() || ahead.peek(Token![,]) => {
-                    input.advance_to(&ahead);
-                    items.push(Ok(item));
-                }
-                other => items.push(Items::unreadable(input, other.err())?),
-            }
+            let item = Items::ended(input, key_value).or_else(|_| Items::ended(input, NestedMeta::parse));
+            items.push(match item {
+                Ok(item) => Ok(item),
+                Err(error) => Items::unreadable(input, error)?,
+            });
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
@@ -224,15 +220,25 @@ impl Items {
         Ok(Items(items))
     }
 
+    /// Parses what ends at a comma, or else parses nothing.
+    fn ended(input: ParseStream<'_>, parse: fn(ParseStream<'_>) -> Result<NestedMeta>) -> Result<NestedMeta> {
+        let ahead = input.fork();
+        let item = parse(&ahead)?;
+        if !ahead.is_empty() && !ahead.peek(Token![,]) {
+            return Err(ahead.error("expected `,`"));
+        }
+        input.advance_to(&ahead);
+        Ok(item)
+    }
+
     /// `key =` and then something, or nothing of the kind.
-    fn unreadable(input: ParseStream<'_>, error: Option<Error>) -> Result<Result<NestedMeta>> {
+    fn unreadable(input: ParseStream<'_>, error: Error) -> Result<Result<NestedMeta>> {
         let ahead = input.fork();
         let key = ahead.call(Path::parse_mod_style).and_then(|path| Ok((path, ahead.parse::<Token![=]>()?)));
         if key.is_ok() {
             input.advance_to(&ahead);
         }
         let value = until_comma(input)?;
-        let error = error.unwrap_or_else(|| Error::new_spanned(&value, "expected `,`"));
         Ok(match key {
             Ok((path, eq_token)) => {
                 let error = error.into();
@@ -246,6 +252,13 @@ impl Items {
             Err(_) => Err(Error::new_spanned(value, "expected `key = value`")),
         })
     }
+}
+
+/// `key = value`, where darling would make `-1` one literal, which has no place for all of it.
+fn key_value(input: ParseStream<'_>) -> Result<NestedMeta> {
+    let path = input.call(Path::parse_mod_style)?;
+    let (eq_token, value) = (input.parse()?, input.parse()?);
+    Ok(NestedMeta::Meta(Meta::NameValue(MetaNameValue { path, eq_token, value })))
 }
 
 /// The tokens before the next comma outside `<...>`.

@@ -10,12 +10,12 @@ mod words;
 
 use std::path::Path;
 
-use pipeline_schema::{ArchitectureSpec, Value};
+use pipeline_schema::{ARCHITECTURES, ArchitectureSpec, Value};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
 use crate::error::Errors;
-use crate::model::{Architecture, Outline, Pipeline};
+use crate::model::{Architecture, Outline, Pipeline, Task};
 use crate::parse::{Arguments, Declared};
 
 /// A parameter as declared, for the rules, and where it stands.
@@ -36,12 +36,21 @@ pub(crate) fn validate(
 ) -> Result<Pipeline, Outline> {
     let Declared { item, fields } = declared;
     let (architecture, certain) = words::architecture(arguments, &item.ident, errors);
+    let spec = if certain { spec_of(&architecture) } else { None };
     let task = words::task(arguments, &architecture, errors);
+    // An architecture of the user's own with no task cannot be put into the stub: a known one stands in for it.
+    let known = |spec: &'static ArchitectureSpec| {
+        let span = item.ident.span();
+        (Architecture::Known { spec, span }, Task::Known { spec: spec.default_task(), span })
+    };
+    let (architecture, task) = match task {
+        Some(task) => (architecture, task),
+        None => known(ARCHITECTURES[0]),
+    };
     let hardware = words::hardware(arguments, errors);
     let dtype = words::dtype(arguments, errors);
     let stages = stages::stages(arguments, errors);
     let checkpoint = model::read(arguments, manifest_directory, errors);
-    let spec = if certain { spec_of(&architecture) } else { None };
     let mut values = Vec::new();
     let fields = fields.into_iter().map(|field| params::field(field, spec, &mut values, errors)).collect();
     let subjects = shared::Subjects { arguments, name: &item.ident, values: &values };

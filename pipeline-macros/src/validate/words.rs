@@ -45,37 +45,43 @@ pub(super) fn architecture(arguments: &Arguments, name: &Ident, errors: &mut Err
     }
 }
 
-/// A declaration names a task of its architecture, or none for the architecture's default.
-pub(super) fn task(arguments: &Arguments, architecture: &Architecture, errors: &mut Errors) -> Task {
+/// A declaration names a task, or none for the architecture's default.
+///
+/// After a mistake it is the default; of an architecture of the user's own none is known, and that is `None`.
+pub(super) fn task(arguments: &Arguments, architecture: &Architecture, errors: &mut Errors) -> Option<Task> {
     match (&arguments.task, architecture) {
-        (None, Architecture::Known { spec, span }) => Task::Known { spec: spec.default_task(), span: *span },
+        (Some(word), architecture) => named_task(word, architecture, errors),
+        (None, Architecture::Known { spec, span }) => {
+            Some(Task::Known { spec: spec.default_task(), span: *span })
+        }
         (None, Architecture::Own(path)) => {
             if !arguments.unreadable.contains(&"task") {
-                let example = format!("task = \"{}\"", task::TASKS[0].name);
-                errors.push(path, format!("an architecture of your own has no default task; write `{example}`, or the path of a task of your own"));
+                let example = task::TASKS[0].name;
+                let instead = format!("write `task = \"{example}\"`, or the path of a task of your own");
+                errors.push(path, format!("an architecture of your own has no default task; {instead}"));
             }
-            Task::Known { spec: task::TASKS[0], span: path.span() }
+            None
         }
-        (Some(word), architecture) => named_task(word, architecture, errors),
     }
 }
 
-fn named_task(word: &Word, architecture: &Architecture, errors: &mut Errors) -> Task {
-    let found = word.text().as_deref().and_then(task::find);
-    let known = |spec| Task::Known { spec, span: word.span() };
-    match (found, architecture) {
-        (Some(task), _) => known(task),
-        (None, _) => match (word.type_path(), architecture) {
-            (Some(path), _) => Task::Own(path),
-            (None, Architecture::Known { spec, .. }) => {
-                unknown_task(word, spec.tasks, errors);
-                known(spec.default_task())
-            }
-            (None, Architecture::Own(_)) => {
-                unknown_task(word, &task::TASKS, errors);
-                known(task::TASKS[0])
-            }
-        },
+fn named_task(word: &Word, architecture: &Architecture, errors: &mut Errors) -> Option<Task> {
+    let span = word.span();
+    if let Some(spec) = word.text().as_deref().and_then(task::find) {
+        return Some(Task::Known { spec, span });
+    }
+    if let Some(path) = word.type_path() {
+        return Some(Task::Own(path));
+    }
+    match architecture {
+        Architecture::Known { spec, .. } => {
+            unknown_task(word, spec.tasks, errors);
+            Some(Task::Known { spec: spec.default_task(), span })
+        }
+        Architecture::Own(_) => {
+            unknown_task(word, &task::TASKS, errors);
+            None
+        }
     }
 }
 
