@@ -46,16 +46,6 @@ impl Errors {
         self.taken = true;
         self.errors.iter().map(Error::to_compile_error).collect()
     }
-
-    #[cfg(test)]
-    pub(crate) fn into_messages(mut self) -> Vec<String> {
-        self.taken = true;
-        self.errors
-            .iter()
-            .flat_map(|error| error.clone().into_iter())
-            .map(|error| error.to_string())
-            .collect()
-    }
 }
 
 impl Drop for Errors {

@@ -128,7 +128,7 @@ pub struct DeclaredModel {
     label = "not declared with `#[pipeline]`",
     note = "write `#[pipeline(arch = \"...\", hardware = [...])]` on the struct"
 )]
-pub trait Declaration: Sized + Send + Sync {
+pub trait Declaration: Sized {
     /// The architecture.
     type Architecture: Architecture<Self::Task>;
     /// The task.
@@ -238,10 +238,13 @@ pub trait Format: Declaration {
     fn format(&self, call: &CallOf<'_, Self>, raw: RawOf<Self>) -> Result<Vec<Self::Output>>;
 }
 
-/// A declaration with all four stages.
-pub trait Stages: Preprocess + Route + Infer + Format {}
+/// A declaration with all four stages, which threads can share.
+///
+/// The threads are asked for here, where a pipeline is loaded, and not of each stage: a field that cannot be shared
+/// is one mistake.
+pub trait Stages: Preprocess + Route + Infer + Format + Send + Sync {}
 
-impl<D: Preprocess + Route + Infer + Format> Stages for D {}
+impl<D: Preprocess + Route + Infer + Format + Send + Sync> Stages for D {}
 
 /// A declaration whose `infer` stage is the architecture's own, so that its steps can be streamed.
 #[diagnostic::on_unimplemented(

@@ -5,11 +5,11 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Member, Type};
 
-use super::at;
+use super::{at, home};
 use crate::model::{Architecture, Field, Model, Outline, Pipeline, Range, Role, Task};
 
 pub(super) fn declaration(pipeline: &Pipeline) -> TokenStream {
-    let at_name = at(pipeline.outline.item.ident.span());
+    let at_name = home(&pipeline.outline);
     let hardware = pipeline.hardware.iter().map(|hardware| format_ident!("{hardware:?}", span = at_name));
     let hardware = quote_spanned!(at_name=> &[#(__private::Hardware::#hardware),*]);
     let model = match &pipeline.model {
@@ -36,7 +36,7 @@ pub(super) fn implementation(
     settings: &[TokenStream],
 ) -> TokenStream {
     let ident = &outline.item.ident;
-    let at_name = at(ident.span());
+    let at_name = home(outline);
     let name = ident.unraw().to_string();
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     let architecture = architecture_type(&outline.architecture);
@@ -101,11 +101,11 @@ fn setting(field: &Field) -> Option<TokenStream> {
     let value = self_field(name, &field.ty);
     let parameter = quote_spanned!(at_name=> &mut parameters.#name);
     Some(match range {
-        None => quote_spanned! {at_name=> #(#conditions)* __private::declared::set(#parameter, #value)?; },
+        None => quote_spanned! {at_name=> #(#conditions)* __private::set(#parameter, #value)?; },
         Some(Range { start, end }) => {
             let text = name.unraw().to_string();
             quote_spanned! {at_name=>
-                #(#conditions)* __private::declared::set_within(#text, #parameter, #value, #start..=#end)?;
+                #(#conditions)* __private::set_within(#text, #parameter, #value, #start..=#end)?;
             }
         }
     })

@@ -57,7 +57,7 @@ fn default_value(default: &Default, at_type: Span) -> TokenStream {
         DefaultValue::Boolean(value) => quote_spanned!(at_type=> #value),
         DefaultValue::Text(text) => quote_spanned!(at(text.span())=> ::core::convert::Into::into(#text)),
         DefaultValue::TextList { texts, span } => {
-            quote_spanned!(at(*span)=> __private::Vec::from([#(::core::convert::Into::into(#texts)),*]))
+            quote_spanned!(at(*span)=> ::core::convert::From::from([#(::core::convert::Into::into(#texts)),*]))
         }
         DefaultValue::Other(expr) => quote_spanned!(at_type=> #expr),
     };

@@ -8,8 +8,9 @@ mod tracking;
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
+use syn::spanned::Spanned;
 
-use crate::model::{Outline, Pipeline};
+use crate::model::{Architecture, Outline, Pipeline};
 
 pub(crate) use stub::stub;
 
@@ -34,6 +35,17 @@ fn wrap(outline: &Outline, impls: TokenStream) -> TokenStream {
             use #crate_path::__private;
             #impls
         };
+    }
+}
+
+/// Where the impls are located: at the struct's name, or at the name of an architecture of the user's own. If that
+/// is not one, the compiler finds so in every impl; it says what is alike in one place only once.
+fn home(outline: &Outline) -> Span {
+    match &outline.architecture {
+        Architecture::Known { .. } => at(outline.item.ident.span()),
+        Architecture::Own(path) => {
+            at(path.segments.last().map_or_else(|| path.span(), |last| last.ident.span()))
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote_spanned;
+use syn::spanned::Spanned;
 
-use super::at;
+use super::{at, home};
 use crate::model::{Outline, Stage, StageBody, StageName};
 
 /// What a stage takes besides `self` and the call, and what it gives.
@@ -31,23 +32,24 @@ fn streams(stage: &Stage) -> bool {
 }
 
 pub(super) fn by_architecture(outline: &Outline, stage: StageName) -> TokenStream {
-    let span = at(outline.item.ident.span());
+    let span = home(outline);
     let method = Ident::new(stage.word(), span);
     let Signature { arguments, .. } = signature(stage, span);
     let body = quote_spanned!(span=> __private::declared::#method::<Self>(call, #arguments));
     implementation(outline, stage, body)
 }
 
-/// A function of another signature is reported on its path in the attribute.
+/// A function of another signature is reported on its path in the attribute. The parentheses keep the compiler from
+/// taking a function that does not exist for a method.
 fn by_function(outline: &Outline, stage: StageName, path: &syn::Path) -> TokenStream {
-    let span = at(syn::spanned::Spanned::span(path));
+    let span = at(path.span());
     let Signature { arguments, .. } = signature(stage, span);
-    implementation(outline, stage, quote_spanned!(span=> #path(self, call, #arguments)))
+    implementation(outline, stage, quote_spanned!(span=> (#path)(self, call, #arguments)))
 }
 
 fn implementation(outline: &Outline, stage: StageName, body: TokenStream) -> TokenStream {
     let ident = &outline.item.ident;
-    let span = at(ident.span());
+    let span = home(outline);
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     let (name, method) = (Ident::new(stage.trait_name(), span), Ident::new(stage.word(), span));
     let Signature { inputs, result, extra, .. } = signature(stage, span);
@@ -63,17 +65,21 @@ fn implementation(outline: &Outline, stage: StageName, body: TokenStream) -> Tok
 }
 
 /// A stage that is promised is implemented; where it is not, the promise is marked.
+///
+/// The struct is an argument so that what its fields imply of its lifetimes holds here, too.
 fn required(outline: &Outline, stage: StageName, word: &Ident) -> TokenStream {
     let span = at(word.span());
     let mut ident = outline.item.ident.clone();
     ident.set_span(ident.span().located_at(word.span()));
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
-    let (name, method) = (Ident::new(stage.trait_name(), span), Ident::new(stage.word(), span));
-    let function = Ident::new(&format!("custom_{method}"), span);
+    let name = Ident::new(stage.trait_name(), span);
+    let function = Ident::new(&format!("custom_{}", stage.word()), span);
+    let turbofish = ty_generics.as_turbofish();
     quote_spanned! {span=>
         #[allow(dead_code)]
-        fn #function #impl_generics() #where_clause {
-            let _ = <#ident #ty_generics as __private::#name>::#method;
+        fn #function #impl_generics(_: &#ident #ty_generics) #where_clause {
+            fn required<D: __private::#name>() {}
+            required::<#ident #turbofish>();
         }
     }
 }
@@ -81,7 +87,7 @@ fn required(outline: &Outline, stage: StageName, word: &Ident) -> TokenStream {
 pub(super) fn infers_by_default(outline: &Outline) -> TokenStream {
     let ident = &outline.item.ident;
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
-    quote_spanned! {at(ident.span())=>
+    quote_spanned! {home(outline)=>
         #[automatically_derived]
         impl #impl_generics __private::InfersByDefault for #ident #ty_generics #where_clause {}
     }

@@ -43,7 +43,7 @@ pub(crate) struct Override {
 
 impl Arguments {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Arguments {
-        let keys: PipelineKeys = keys::read(tokens, &PIPELINE_KEYS, errors);
+        let (keys, complete): (PipelineKeys, _) = keys::read(tokens, &PIPELINE_KEYS, errors);
         keys.unknown.check(&PIPELINE_KEYS, errors);
         let mut reader = Reader { errors, unreadable: Vec::new() };
         let mut arguments = Arguments {
@@ -67,6 +67,9 @@ impl Arguments {
             arguments.overrides.extend(function.map(|(key, function)| Override { stage, key, function }));
         }
         arguments.unreadable = reader.unreadable;
+        if !complete {
+            arguments.unreadable.extend(PIPELINE_KEYS);
+        }
         arguments
     }
 }

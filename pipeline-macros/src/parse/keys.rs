@@ -1,11 +1,13 @@
 //! The keys of `#[pipeline(...)]` and `#[param(...)]`, each with its place in the source.
 
 use darling::FromMeta;
-use darling::ast::NestedMeta;
+use darling::ast::{MetaNameValueInvalidExpr, NestedMeta};
 use pipeline_schema::suggest;
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Error, Expr, Meta, Path, Result};
+use syn::parse::discouraged::Speculative;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Error, Expr, Meta, MetaNameValue, Path, Result, Token};
 
 use crate::error::Errors;
 
@@ -78,6 +80,10 @@ impl FromMeta for Entry {
 
     fn from_meta(item: &Meta) -> darling::Result<Entry> {
         Ok(Entry(NestedMeta::Meta(item.clone())))
+    }
+
+    fn from_invalid_expr(item: &MetaNameValueInvalidExpr) -> darling::Result<Entry> {
+        Ok(Entry(NestedMeta::NameValueInvalidExpr(item.clone())))
     }
 }
 
@@ -165,22 +171,108 @@ pub(crate) fn single(entries: Vec<Entry>, errors: &mut Errors) -> Option<Entry> 
     first
 }
 
-/// Reads the tokens of an attribute, leaving out values without a key, each a mistake.
-pub(crate) fn read<K: Default + FromMeta>(tokens: TokenStream, keys: &[&str], errors: &mut Errors) -> K {
-    let items = errors.ok(NestedMeta::parse_meta_list(tokens)).unwrap_or_default();
-    let (values, keyed): (Vec<_>, Vec<_>) =
-        items.into_iter().partition(|item| matches!(item, NestedMeta::Lit(_)));
-    for value in values {
-        let instead = suggest::one_of(keys.iter().copied());
-        errors.push(value, format!("a value without a key; write `key = value`, {instead}"));
-    }
-    match K::from_list(&keyed) {
-        Ok(keys) => keys,
-        Err(error) => {
-            errors.add(error.into());
-            K::default()
+/// Reads the tokens of an attribute, leaving out what is no key or no value, each a mistake.
+///
+/// The second value says whether something was left out: then no key can be called missing.
+pub(crate) fn read<K: Default + FromMeta>(
+    tokens: TokenStream,
+    keys: &[&str],
+    errors: &mut Errors,
+) -> (K, bool) {
+    let before = errors.len();
+    let mut items = Vec::new();
+    for item in Items::parse.parse2(tokens).map(|items| items.0).unwrap_or_default() {
+        match item {
+            Ok(NestedMeta::Lit(value)) => {
+                let instead = suggest::one_of(keys.iter().copied());
+                errors.push(value, format!("a value without a key; {instead}, as in `{} = ...`", keys[0]));
+            }
+            Ok(item) => items.push(item),
+            Err(error) => errors.add(error),
         }
     }
+    let complete = errors.len() == before;
+    match K::from_list(&items) {
+        Ok(keys) => (keys, complete),
+        Err(error) => {
+            errors.add(error.into());
+            (K::default(), false)
+        }
+    }
+}
+
+/// What stands between commas. What cannot be parsed ends at the next comma, so that it hides nothing after it.
+struct Items(Vec<Result<NestedMeta>>);
+
+impl Items {
+    fn parse(input: ParseStream<'_>) -> Result<Items> {
+        let mut items = Vec::new();
+        while !input.is_empty() {
+            let item = Items::ended(input, key_value).or_else(|_| Items::ended(input, NestedMeta::parse));
+            items.push(match item {
+                Ok(item) => Ok(item),
+                Err(error) => Items::unreadable(input, error)?,
+            });
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(Items(items))
+    }
+
+    /// Parses what ends at a comma, or else parses nothing.
+    fn ended(input: ParseStream<'_>, parse: fn(ParseStream<'_>) -> Result<NestedMeta>) -> Result<NestedMeta> {
+        let ahead = input.fork();
+        let item = parse(&ahead)?;
+        if !ahead.is_empty() && !ahead.peek(Token![,]) {
+            return Err(ahead.error("expected `,`"));
+        }
+        input.advance_to(&ahead);
+        Ok(item)
+    }
+
+    /// `key =` and then something, or nothing of the kind.
+    fn unreadable(input: ParseStream<'_>, error: Error) -> Result<Result<NestedMeta>> {
+        let ahead = input.fork();
+        let key = ahead.call(Path::parse_mod_style).and_then(|path| Ok((path, ahead.parse::<Token![=]>()?)));
+        if key.is_ok() {
+            input.advance_to(&ahead);
+        }
+        let value = until_comma(input)?;
+        Ok(match key {
+            Ok((path, eq_token)) => {
+                let error = error.into();
+                Ok(NestedMeta::NameValueInvalidExpr(MetaNameValueInvalidExpr {
+                    path,
+                    eq_token,
+                    value,
+                    error,
+                }))
+            }
+            Err(_) => Err(Error::new_spanned(value, "expected `key = value`")),
+        })
+    }
+}
+
+/// `key = value`, where darling would make `-1` one literal, which has no place for all of it.
+fn key_value(input: ParseStream<'_>) -> Result<NestedMeta> {
+    let path = input.call(Path::parse_mod_style)?;
+    let (eq_token, value) = (input.parse()?, input.parse()?);
+    Ok(NestedMeta::Meta(Meta::NameValue(MetaNameValue { path, eq_token, value })))
+}
+
+/// The tokens before the next comma outside `<...>`.
+fn until_comma(input: ParseStream<'_>) -> Result<TokenStream> {
+    let mut tokens = TokenStream::new();
+    let mut depth = 0;
+    while !input.is_empty() && (depth > 0 || !input.peek(Token![,])) {
+        let token: TokenTree = input.parse()?;
+        if let TokenTree::Punct(punct) = &token {
+            depth += i32::from(punct.as_char() == '<') - i32::from(punct.as_char() == '>');
+        }
+        tokens.extend([token]);
+    }
+    Ok(tokens)
 }
 
 /// A key as it is written.

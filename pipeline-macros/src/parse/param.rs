@@ -36,7 +36,7 @@ impl Param {
             }
         };
         let before = errors.len();
-        let keys: ParamKeys = keys::read(tokens, &PARAM_KEYS, errors);
+        let (keys, _): (ParamKeys, _) = keys::read(tokens, &PARAM_KEYS, errors);
         keys.unknown.check(&PARAM_KEYS, errors);
         let default = keys::single(keys.default, errors)
             .and_then(|entry| errors.ok(entry.value("default = 1").cloned()));

@@ -1,24 +1,27 @@
 //! Third step: the rules. What they accept is the model that `expand` takes.
+//!
+//! Rules that the loader applies as well live in `pipeline-schema`; here are those of the Rust code around them.
 
+mod model;
 mod params;
+mod shared;
 mod stages;
 mod words;
 
 use std::path::Path;
 
-use pipeline_schema::{ArchitectureSpec, Value};
-use proc_macro2::{Span, TokenStream};
+use pipeline_schema::{ARCHITECTURES, ArchitectureSpec, Value};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
-use syn::{Ident, ItemStruct};
 
 use crate::error::Errors;
-use crate::model::{Architecture, Outline, Pipeline};
+use crate::model::{Architecture, Outline, Pipeline, Task};
 use crate::parse::{Arguments, Declared};
 
-/// The value that a declaration gives to a parameter, for the rules, and where it stands.
+/// A parameter as declared, for the rules, and where it stands.
 struct DeclaredValue {
     name: String,
-    value: Value,
+    value: Option<Value>,
     tokens: TokenStream,
 }
 
@@ -32,22 +35,30 @@ pub(crate) fn validate(
     errors: &mut Errors,
 ) -> Result<Pipeline, Outline> {
     let Declared { item, fields } = declared;
-    let architecture = words::architecture(arguments, &item.ident, errors);
+    let (architecture, certain) = words::architecture(arguments, &item.ident, errors);
+    let spec = if certain { spec_of(&architecture) } else { None };
     let task = words::task(arguments, &architecture, errors);
+    // An architecture of the user's own with no task cannot be put into the stub: a known one stands in for it.
+    let known = |spec: &'static ArchitectureSpec| {
+        let span = item.ident.span();
+        (Architecture::Known { spec, span }, Task::Known { spec: spec.default_task(), span })
+    };
+    let (architecture, task) = match task {
+        Some(task) => (architecture, task),
+        None => known(ARCHITECTURES[0]),
+    };
     let hardware = words::hardware(arguments, errors);
     let dtype = words::dtype(arguments, errors);
     let stages = stages::stages(arguments, errors);
-    let spec = spec_of(&architecture);
+    let checkpoint = model::read(arguments, manifest_directory, errors);
     let mut values = Vec::new();
     let fields = fields.into_iter().map(|field| params::field(field, spec, &mut values, errors)).collect();
-    let _ = (manifest_directory, &values);
-    let crate_path = crate_path(arguments, &item);
+    let subjects = shared::Subjects { arguments, name: &item.ident, values: &values };
+    shared::check(spec, &task, &hardware, dtype, checkpoint.as_deref(), &subjects, errors);
+    let crate_path = crate_path(arguments, &item.ident);
     let outline = Outline { item, crate_path, architecture, task, stages };
-    if errors.is_empty() {
-        Ok(Pipeline { outline, hardware, model: None, dtype, fields })
-    } else {
-        Err(outline)
-    }
+    let model = checkpoint.and_then(|checkpoint| model::declared(arguments, &checkpoint));
+    if errors.is_empty() { Ok(Pipeline { outline, hardware, model, dtype, fields }) } else { Err(outline) }
 }
 
 fn spec_of(architecture: &Architecture) -> Option<&'static ArchitectureSpec> {
@@ -57,15 +68,10 @@ fn spec_of(architecture: &Architecture) -> Option<&'static ArchitectureSpec> {
     }
 }
 
-/// The path of the crate that generated code refers to, located where it would be mended.
-fn crate_path(arguments: &Arguments, item: &ItemStruct) -> syn::Path {
+/// The path of the crate that generated code refers to: the user's tokens, or located at the struct's name.
+fn crate_path(arguments: &Arguments, name: &Ident) -> syn::Path {
     arguments.crate_path.clone().unwrap_or_else(|| {
-        let name = Ident::new("pipelines", at(item.ident.span()));
-        let tokens = quote_spanned!(at(item.ident.span())=> ::#name);
-        syn::parse2(tokens).expect("`::pipelines` is a path")
+        let span = Span::mixed_site().located_at(name.span());
+        syn::parse2(quote_spanned!(span=> ::pipelines)).expect("`::pipelines` is a path")
     })
-}
-
-fn at(span: Span) -> Span {
-    Span::mixed_site().located_at(span)
 }

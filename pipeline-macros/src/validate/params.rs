@@ -1,6 +1,6 @@
 //! The rules of the `#[param]` fields.
 
-use pipeline_schema::{ARCHITECTURES, ArchitectureSpec, ParameterKind, ParameterSpec, Value, suggest};
+use pipeline_schema::{ArchitectureSpec, ParameterKind, ParameterSpec, Value, suggest};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -12,7 +12,8 @@ use crate::model::{Default, DefaultValue, Field, Range, Role};
 use crate::parse::param::DeclaredRange;
 use crate::parse::{DeclaredField, Literal, Param};
 
-/// Holds a field against the rules, and adds the value of its parameter to `values`.
+/// Holds a field against the rules of its own, and adds its parameter to `values` for the rules that macro and
+/// loader share: among them, that the parameter is known and its value in range.
 ///
 /// `architecture` is none for one of the user's own: the compiler alone checks its parameters.
 pub(super) fn field(
@@ -28,10 +29,13 @@ pub(super) fn field(
             Role::Own
         }
         (Some(param), Member::Named(name)) => {
-            let spec = architecture.map(|architecture| (architecture, known(name, architecture, errors)));
-            match spec {
-                Some((_, None)) => Role::Own,
-                Some((_, Some(spec))) => table_param(name, &field.ty, param, spec, values, errors),
+            let text = name.unraw().to_string();
+            match architecture.map(|architecture| architecture.parameter(&text)) {
+                Some(Some(spec)) => table_param(name, &field.ty, param, spec, values, errors),
+                Some(None) => {
+                    values.push(DeclaredValue { name: text, value: None, tokens: name.to_token_stream() });
+                    Role::Own
+                }
                 None => own_param(name, &field.ty, param, errors),
             }
         }
@@ -42,35 +46,6 @@ pub(super) fn field(
 /// A parameter has a name.
 fn unnamed(param: &Param, errors: &mut Errors) {
     errors.push(&param.word, "a parameter is found by its name; write the struct with named fields");
-}
-
-/// A parameter is one of the architecture.
-fn known(
-    name: &Ident,
-    architecture: &ArchitectureSpec,
-    errors: &mut Errors,
-) -> Option<&'static ParameterSpec> {
-    let text = name.unraw().to_string();
-    let found = architecture.parameter(&text);
-    if found.is_none() {
-        let owners: Vec<_> = ARCHITECTURES
-            .iter()
-            .filter(|owner| owner.parameter(&text).is_some())
-            .map(|owner| format!("`{}`", owner.name))
-            .collect();
-        let instead = suggest::instead(&text, architecture.parameters.iter().map(|parameter| parameter.name));
-        let this = architecture.name;
-        errors.push(
-            name,
-            match owners.as_slice() {
-                [] => format!("`{this}` has no parameter `{text}`; {instead}"),
-                owners => {
-                    format!("`{text}` is a parameter of {}, not of `{this}`; {instead}", owners.join(", "))
-                }
-            },
-        );
-    }
-    found
 }
 
 /// A parameter that the tables know.
@@ -85,15 +60,17 @@ fn table_param(
     let typed = possible_type(ty, spec, errors);
     let example = if spec.default.parse::<f64>().is_ok() { spec.default } else { "..." };
     default_or_option(name, ty, param, example, errors);
-    let default = param.default.as_ref().and_then(|expr| literal(expr, spec, typed, errors));
+    let default = param.default.as_ref().and_then(|expr| literal(expr, spec, errors));
     let range = param.range.as_ref().filter(|range| possible_range(range, spec, errors));
     if let (Some(default), Some(range)) = (&default, range) {
         default_in_range(default, range, spec, errors);
     }
-    if let Some(default) = &default {
-        let tokens = default.to_token_stream();
-        values.push(DeclaredValue { name: spec.name.to_owned(), value: default.value(), tokens });
-    }
+    values.push(DeclaredValue {
+        name: spec.name.to_owned(),
+        // Where the field's type is wrong already, a default of that wrong type is not reported as well.
+        value: default.as_ref().filter(|_| typed).map(Literal::value),
+        tokens: default.as_ref().map_or_else(|| name.to_token_stream(), ToTokens::to_token_stream),
+    });
     let float = matches!(spec.kind, ParameterKind::Float { .. });
     let optional = option_of(ty).is_some();
     Role::Param {
@@ -152,24 +129,14 @@ fn default_or_option(name: &Ident, ty: &Type, param: &Param, example: &str, erro
     }
 }
 
-/// A default is a literal that the parameter can be.
-///
-/// Where the field's type is wrong already, a default of that wrong type is not reported as well.
-fn literal(expr: &Expr, spec: &ParameterSpec, typed: bool, errors: &mut Errors) -> Option<Literal> {
-    let Some(literal) = Literal::from_expr(expr) else {
+/// A default is a literal: its value is known while compiling.
+fn literal(expr: &Expr, spec: &ParameterSpec, errors: &mut Errors) -> Option<Literal> {
+    let literal = Literal::from_expr(expr);
+    if literal.is_none() {
         let name = spec.name;
         errors.push(expr, format!("expected a literal: the default of `{name}` is checked while compiling"));
-        return None;
-    };
-    match spec.kind.check(spec.name, &literal.value()) {
-        Ok(()) => Some(literal),
-        Err(message) => {
-            if typed {
-                errors.push(&literal, message);
-            }
-            None
-        }
     }
+    literal
 }
 
 /// A range is of numbers, begins before it ends, and lies within what the parameter can be.

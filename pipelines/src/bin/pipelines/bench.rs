@@ -328,7 +328,10 @@ impl Report<'_> {
             self.after.dram_read_gb_per_s,
             self.bytes as f64 / 1e9,
         );
-        println!("{:<14}{:>12}{:>14}{:>12}{:>16}{:>8}", "", "ms", "tokens/s", "% of roof", "transformers ms", "ratio");
+        println!(
+            "{:<14}{:>12}{:>14}{:>12}{:>16}{:>8}",
+            "", "ms", "tokens/s", "% of roof", "transformers ms", "ratio"
+        );
         let decode = &self.measured.decode;
         self.row("decode", 1, decode, Some(self.share_of_roof()));
         for (tokens, times) in &self.measured.prefill {
@@ -344,9 +347,6 @@ impl Report<'_> {
             true => (format!("{peer:.1}"), format!("{:.2}", peer / ours)),
             false => ("-".to_owned(), "-".to_owned()),
         };
-        println!(
-            "{name:<14}{ours:>12.1}{:>14.1}{share:>12}{peer:>16}{ratio:>8}",
-            1e3 * tokens as f64 / ours
-        );
+        println!("{name:<14}{ours:>12.1}{:>14.1}{share:>12}{peer:>16}{ratio:>8}", 1e3 * tokens as f64 / ours);
     }
 }

@@ -26,7 +26,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if inspection.problems.is_empty() {
         Ok(())
     } else {
-        Err(format!("{}: the checkpoint breaks {} rules", arguments.model.display(), inspection.problems.len())
-            .into())
+        Err(format!(
+            "{}: the checkpoint breaks {} rules",
+            arguments.model.display(),
+            inspection.problems.len()
+        )
+        .into())
     }
 }

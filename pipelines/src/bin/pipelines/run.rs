@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-use pipelines::prelude::*;
 use pipelines::arch::moe::{Generation, Prompt};
+use pipelines::prelude::*;
 use pipelines::ready::{MoeFeatureExtraction, MoeTextGeneration};
 use pipelines::text::Message;
 use pipelines::{Response, schema};

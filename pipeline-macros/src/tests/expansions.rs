@@ -1,0 +1,76 @@
+//! Expansions as committed; `UPDATE_EXPECT=1 cargo test -p pipeline-macros` writes them anew.
+
+use expect_test::expect_file;
+use quote::quote;
+
+use super::expansion;
+
+#[test]
+fn storyteller() {
+    let expansion = expansion(
+        quote!(arch = "moe", task = "text-generation", hardware = [cuda, rocm, cpu]),
+        quote! {
+            /// Tells short stories with a sparse mixture of experts.
+            struct Storyteller {
+                /// Experts each token visits: checked against the checkpoint.
+                #[param(default = 2)]
+                num_active_experts: usize,
+                #[param(default = 0.8)]
+                temperature: f32,
+            }
+        },
+    );
+    expect_file!["../../expansions/storyteller.rs"].assert_eq(&expansion);
+    let lines = expansion.lines().count();
+    assert!(lines <= 90, "{lines} lines, the struct's own included");
+}
+
+#[test]
+fn everything() {
+    let expansion = expansion(
+        quote!(
+            arch = sparse,
+            task = crate::tasks::Rhyme,
+            hardware = rocm,
+            dtype = bf16,
+            crate = renamed::pipelines,
+            route = self::route,
+            custom(infer, format),
+        ),
+        quote! {
+            #[derive(Clone, Debug)]
+            pub(crate) struct Poet<'a, T: Send + Sync, const N: usize>
+            where
+                T: Clone,
+            {
+                #[param(default = 1, range = 0..=2)]
+                pub temperature: f32,
+                #[param]
+                seed: Option<u64>,
+                #[param(default = ["\n\n", "END"])]
+                stop: Vec<String>,
+                #[cfg(feature = "capacity")]
+                #[param(default = 1.25)]
+                capacity_factor: Option<f64>,
+                #[param(default = true)]
+                do_sample: bool,
+                /// The poet's own.
+                lines: [&'a T; N],
+                #[cfg(feature = "rhymes")]
+                rhymes: Rhymes,
+            }
+        },
+    );
+    expect_file!["../../expansions/everything.rs"].assert_eq(&expansion);
+}
+
+#[test]
+fn stub() {
+    let expansion = expansion(
+        quote!(arch = moe, format = crate::format, custom(preprocess), dtpye = bf16),
+        quote! {
+            struct Storyteller(Vec<u8>);
+        },
+    );
+    expect_file!["../../expansions/stub.rs"].assert_eq(&expansion);
+}

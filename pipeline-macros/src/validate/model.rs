@@ -1,0 +1,93 @@
+//! The rules of `model = "..."`, and the checkpoint it names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pipeline_schema::checkpoint::Checkpoint;
+use syn::LitStr;
+
+use super::shared::message;
+use crate::checkpoints;
+use crate::error::Errors;
+use crate::model::Model;
+use crate::parse::Arguments;
+
+/// Reads the headers of the declared model.
+pub(super) fn read(
+    arguments: &Arguments,
+    manifest_directory: Option<&Path>,
+    errors: &mut Errors,
+) -> Option<Arc<Checkpoint>> {
+    let path = arguments.model.as_ref()?;
+    let directory = directory(path, manifest_directory, errors)?;
+    let checkpoint = checkpoints::read(&directory, &path.value());
+    checkpoint.map_err(|problem| errors.push(path, message(&problem))).ok()
+}
+
+/// What of the checkpoint goes into the generated code.
+pub(super) fn declared(arguments: &Arguments, checkpoint: &Checkpoint) -> Option<Model> {
+    let path = arguments.model.clone()?;
+    let declared = path.value();
+    let relative = |file: &PathBuf| {
+        let file = file.strip_prefix(checkpoint.directory()).ok()?.to_str()?;
+        Some(format!("{}/{file}", declared.trim_end_matches('/')))
+    };
+    let tracked = checkpoint.tracked().iter().filter_map(relative).collect();
+    Some(Model { path, header_hash: checkpoint.header_hash(), tracked })
+}
+
+/// A model is a directory, given relative to the declaring crate, so that the declaration means the same to everyone
+/// who builds it.
+fn directory(path: &LitStr, manifest_directory: Option<&Path>, errors: &mut Errors) -> Option<PathBuf> {
+    let text = path.value();
+    if text.is_empty() {
+        errors.push(path, "the path of the model is empty; write `model = \"checkpoints/my-model\"`");
+        return None;
+    }
+    if is_absolute(&text) {
+        let instead = "write it relative to the directory of this crate's `Cargo.toml`, or load it with `from_pretrained`";
+        errors.push(path, format!("the path of the model is absolute; {instead}"));
+        return None;
+    }
+    let Some(root) = manifest_directory else {
+        errors.push(path, "a model is looked for beside `Cargo.toml`, but `CARGO_MANIFEST_DIR` is not set; build with cargo");
+        return None;
+    };
+    let directory = root.join(&text);
+    if directory.is_dir() {
+        return Some(directory);
+    }
+    let instead = match above(root, &text) {
+        Some(above) => format!("did you mean `{above}`?"),
+        None => "leave `model` out to load one with `from_pretrained`".to_owned(),
+    };
+    errors.push(path, format!("there is no directory `{text}` beside this crate's `Cargo.toml`; {instead}"));
+    None
+}
+
+/// Absolute on any system, so that a declaration is right or wrong on all alike.
+fn is_absolute(path: &str) -> bool {
+    let drive = path.get(1..2) == Some(":");
+    Path::new(path).is_absolute() || path.starts_with(['/', '\\', '~']) || drive
+}
+
+/// The same path in a directory above, where people look who are used to paths from a workspace's root.
+fn above(root: &Path, path: &str) -> Option<String> {
+    let up = (1..=3).map(|levels| format!("{}{path}", "../".repeat(levels)));
+    up.into_iter().find(|path| root.join(path).is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_absolute;
+
+    #[test]
+    fn absolute_on_one_system_is_absolute_on_all() {
+        for path in ["/models/tiny", "C:\\models\\tiny", "C:/models/tiny", "\\\\server\\models", "~/models"] {
+            assert!(is_absolute(path), "{path}");
+        }
+        for path in ["models/tiny", "../models/tiny", "./m", "m", "é:"] {
+            assert!(!is_absolute(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(task = "text-generation", hardware = [cpu])]
+struct Storyteller;
+
+fn main() {}

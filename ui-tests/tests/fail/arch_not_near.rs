@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = "stable-diffusion", hardware = [cpu])]
+struct Storyteller;
+
+fn main() {}

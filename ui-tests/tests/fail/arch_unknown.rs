@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = "moee", hardware = [cpu])]
+struct Storyteller;
+
+fn main() {}

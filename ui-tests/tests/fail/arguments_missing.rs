@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline]
+struct Storyteller;
+
+fn main() {}

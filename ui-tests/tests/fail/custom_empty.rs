@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, custom())]
+struct Storyteller;
+
+fn main() {}

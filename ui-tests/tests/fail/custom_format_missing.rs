@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, custom(format))]
+struct Storyteller;
+
+fn main() {}

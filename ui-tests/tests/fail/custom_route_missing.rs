@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, custom(route))]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, hardware = [cuda, cpu], dtype = f16)]
+struct Storyteller;
+
+fn main() {}

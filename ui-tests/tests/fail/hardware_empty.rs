@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, hardware = [])]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, hardware = [rocm, cpu, amd])]
+struct Storyteller;
+
+fn main() {}

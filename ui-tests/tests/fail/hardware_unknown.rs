@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, hardware = [cuad, cpu])]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,15 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, infer = dream)]
+struct Storyteller;
+
+fn dream(
+    _: &Storyteller,
+    _: &CallOf<'_, Storyteller>,
+    _: PreparedOf<Storyteller>,
+    _: PlanOf<Storyteller>,
+) -> RawOf<Storyteller> {
+    unimplemented!()
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, hardwares = [cpu])]
+struct Storyteller;
+
+fn main() {}

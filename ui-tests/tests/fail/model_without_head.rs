@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, task = "text-generation", hardware = [cpu], model = "checkpoints/headless")]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe)]
+fn tell() {}
+
+fn main() {}

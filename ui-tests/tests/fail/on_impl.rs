@@ -1,0 +1,8 @@
+use pipelines::prelude::*;
+
+struct Storyteller;
+
+#[pipeline(arch = moe)]
+impl Storyteller {}
+
+fn main() {}

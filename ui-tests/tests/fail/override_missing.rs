@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, format = shout)]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, format = |raw| raw)]
+struct Storyteller;
+
+fn main() {}

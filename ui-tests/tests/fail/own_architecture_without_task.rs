@@ -1,0 +1,8 @@
+use pipelines::prelude::*;
+
+struct Bags;
+
+#[pipeline(arch = Bags)]
+struct Classifier;
+
+fn main() {}

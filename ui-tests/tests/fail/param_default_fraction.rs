@@ -1,0 +1,9 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe)]
+struct Storyteller {
+    #[param(default = 2.5)]
+    top_k: usize,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe)]
+struct Storyteller {
+    #[param(default = 1.0, range = 0.1..1.5)]
+    temperature: f32,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, task = singing)]
+struct Storyteller;
+
+fn main() {}

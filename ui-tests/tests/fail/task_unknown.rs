@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, task = "text-generatoin")]
+struct Storyteller;
+
+fn main() {}

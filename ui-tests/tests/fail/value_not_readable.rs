@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, task = text generation, hardware = [cpu])]
+struct Storyteller;
+
+fn main() {}

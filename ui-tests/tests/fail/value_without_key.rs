@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline("moe", hardware = [cpu])]
+struct Storyteller;
+
+fn main() {}
