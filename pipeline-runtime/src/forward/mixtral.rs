@@ -41,7 +41,9 @@ pub(super) fn forward(
     let shaped = |tensor: &Tensor| tensor.reshape(&[rows, tokens, tensor.rows_and_width().1]);
     let aux_loss = output_router_logits.then(|| aux_loss(&model, &forward.routing, mask)).transpose()?;
     match head {
-        Head::Base => outputs.push(("last_hidden_state".to_owned(), shaped(&forward.last_hidden_state)?)),
+        Head::Base { .. } => {
+            outputs.push(("last_hidden_state".to_owned(), shaped(&forward.last_hidden_state)?));
+        }
         Head::CausalLm => {
             let keep = kept_logits(inputs, tokens)?;
             let kept: Vec<usize> =

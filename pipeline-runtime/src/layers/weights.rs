@@ -48,14 +48,6 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Whether the tensor `name` is there.
-    pub fn contains(&self, name: &str) -> bool {
-        match self.source {
-            Source::Files(files) => files.facts().tensors().contains(&self.name(name)),
-            Source::Random { .. } => true,
-        }
-    }
-
     fn view(files: &'a CheckpointFiles, name: &str, shape: &[usize]) -> Result<(TensorView<'a>, DType)> {
         let view = files.tensor(name)?;
         let problem = |message| Err(Error::malformed(files.facts().directory(), message));
