@@ -103,7 +103,8 @@ impl Inspection {
         });
         let mut stored = BTreeMap::new();
         for (_, tensor) in facts.tensors().iter() {
-            *stored.entry(tensor.dtype.name().to_lowercase()).or_insert(0) += tensor.range.end - tensor.range.start;
+            *stored.entry(tensor.dtype.name().to_lowercase()).or_insert(0) +=
+                tensor.range.end - tensor.range.start;
         }
         Ok(Inspection {
             model: directory.display().to_string(),

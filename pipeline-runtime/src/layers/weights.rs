@@ -1,8 +1,8 @@
 //! Reads weights by the names that the reference gives them.
 
 use half::{bf16, f16};
-use pipeline_schema::checkpoint::StoredDtype;
 use pipeline_schema::DType;
+use pipeline_schema::checkpoint::StoredDtype;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

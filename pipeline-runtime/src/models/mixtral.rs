@@ -6,8 +6,8 @@
 use crate::error::{Error, Result};
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm, RotaryEmbedding, Rotation,
-    RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
+    Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm, RotaryEmbedding,
+    Rotation, RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
 };
 use crate::tensor::Tensor;
 
