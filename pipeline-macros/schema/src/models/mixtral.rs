@@ -279,7 +279,9 @@ mod tests {
 
     #[test]
     fn parameters_are_the_numbers_of_the_tensors() {
-        for head in [Head::Base { nested: false }, Head::CausalLm, Head::SequenceClassification { num_labels: 3 }] {
+        for head in
+            [Head::Base { nested: false }, Head::CausalLm, Head::SequenceClassification { num_labels: 3 }]
+        {
             for tied in [false, true] {
                 let config = config(json!({"tie_word_embeddings": tied, "num_key_value_heads": 4})).unwrap();
                 let numbers = config.tensors(head).map(|(_, shape)| shape.iter().product::<usize>() as u64);
