@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::error::{Error, Result};
 use crate::stage::{
-    Architecture, CallOf, Declaration, InputOf, OutputOf, ParametersOf, PlanOf, PreparedOf, RawOf,
+    Architecture, CallOf, Declaration, InputOf, OutputOf, PlanOf, PreparedOf, RawOf,
 };
 
 /// The architecture's own first stage.

@@ -86,9 +86,7 @@ impl Inspection {
             .iter()
             .filter(|task| !rules::check_checkpoint(&facts, &request(task)).iter().any(about_task));
 
-        let mut system = System::new();
-        system.refresh_memory();
-        let available_memory = system.available_memory();
+        let available_memory = available_memory();
         let context = model.attention().map(|attention| attention.max_position_embeddings);
         let cache_bytes = model.cache_bytes_per_token(DType::F32);
         let memory = [DType::F32, DType::BF16].map(|dtype| {
@@ -105,7 +103,7 @@ impl Inspection {
         });
         let mut stored = BTreeMap::new();
         for (_, tensor) in facts.tensors().iter() {
-            *stored.entry(tensor.dtype.name().to_lowercase()).or_insert(0) += tensor.bytes();
+            *stored.entry(tensor.dtype.name().to_lowercase()).or_insert(0) += tensor.range.end - tensor.range.start;
         }
         Ok(Inspection {
             model: directory.display().to_string(),
@@ -126,6 +124,15 @@ impl Inspection {
             hardware: Hardware::ALL.map(|hardware| (hardware, hardware::probe(hardware).err())).to_vec(),
             problems: problems.iter().map(ToString::to_string).collect(),
         })
+    }
+}
+
+/// Bytes of memory that a program can still have; 0 where the system does not say.
+fn available_memory() -> u64 {
+    let Ok(mut system) = System::new() else { return 0 };
+    match system.refresh_memory() {
+        Ok(()) => system.available_memory(),
+        Err(_) => 0,
     }
 }
 

@@ -1,1 +1,73 @@
 //! Hand-written kernels, a family a folder, each beside its scalar twin.
+//!
+//! Activations are `f32`, row-major and contiguous. Weights are `f32` or `bf16`, borrowed as they lie in the
+//! checkpoint: no packing ahead of time, no alignment beyond the element's own. Lengths that do not fit a shape are
+//! a defect of the caller and panic; values never do.
+//!
+//! Every kernel has a twin whose name ends in `_with` and that takes the [`InstructionSet`] to use, and a plain
+//! scalar twin whose name ends in `_scalar` and that tests compare with. Results do not depend on the number of
+//! threads, bit for bit; they do depend on the instruction set.
+
+pub mod activation;
+pub mod attention;
+pub mod experts;
+mod instruction_set;
+pub mod matmul;
+pub mod norm;
+mod parallel;
+pub mod roof;
+pub mod rotary;
+pub mod router;
+mod scratch;
+mod simd;
+pub mod softmax;
+#[cfg(test)]
+mod testing;
+
+use half::bf16;
+
+pub use instruction_set::InstructionSet;
+
+/// A weight matrix of shape (out_features, in_features), row-major and contiguous, in the dtype of the checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum MatrixRef<'a> {
+    /// Elements of 32 bits.
+    F32(&'a [f32]),
+    /// Elements of 16 bits: the upper half of an `f32`.
+    Bf16(&'a [bf16]),
+}
+
+impl MatrixRef<'_> {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            MatrixRef::F32(elements) => elements.len(),
+            MatrixRef::Bf16(elements) => elements.len(),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element at `index` as `f64`, for scalar twins.
+    pub(crate) fn get(&self, index: usize) -> f64 {
+        match self {
+            MatrixRef::F32(elements) => f64::from(elements[index]),
+            MatrixRef::Bf16(elements) => elements[index].to_f64(),
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for MatrixRef<'a> {
+    fn from(elements: &'a [f32]) -> Self {
+        MatrixRef::F32(elements)
+    }
+}
+
+impl<'a> From<&'a [bf16]> for MatrixRef<'a> {
+    fn from(elements: &'a [bf16]) -> Self {
+        MatrixRef::Bf16(elements)
+    }
+}

@@ -1,7 +1,7 @@
 //! Attention and the keys and values it remembers.
 
 use crate::error::Result;
-use crate::kernels::attention::{self, AttentionShape, AttentionSequence};
+use crate::kernels::attention::{AttentionSequence, AttentionShape, attention};
 use crate::kernels::rotary::{RotaryShape, rotary};
 use crate::layers::{Batch, Linear, Rotation, Weights};
 use crate::tensor::Tensor;
@@ -70,14 +70,14 @@ impl GroupedQueryAttention {
             .sequences
             .iter()
             .map(|sequence| AttentionSequence {
-                rows: sequence.rows.clone(),
+                queries: sequence.rows.clone(),
                 keys: &cache.keys[sequence.slot],
                 values: &cache.values[sequence.slot],
                 key_mask: sequence.key_mask.as_deref(),
             })
             .collect();
         let mut mixed = vec![0.0; query.len()]; // (tokens, heads * head_dim)
-        attention::attention(&query, &sequences, self.shape, &mut mixed);
+        attention(&query, &sequences, &mut mixed, self.shape);
         self.o_proj.forward(&Tensor::from_vec(mixed, &[batch.rows(), heads * head_dim])?)
     }
 }

@@ -1,13 +1,10 @@
 //! Mixtures of experts: the router, what it decides, and the experts (<https://arxiv.org/abs/2401.04088>).
 
 use crate::error::Result;
-use crate::kernels::experts::{self, ExpertWeights, ExpertsShape};
+use crate::kernels::experts::{DROPPED, ExpertRouting, ExpertWeights, ExpertsShape, experts};
 use crate::kernels::router::{TopKShape, softmax_top_k};
 use crate::layers::{Linear, Weights};
 use crate::tensor::{Matrix, Tensor};
-
-/// The expert of a token that no expert has room for.
-const DROPPED: u32 = experts::DROPPED;
 
 /// How tokens are distributed over experts in a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,17 +173,11 @@ impl SparseExperts {
             tokens,
             hidden: self.hidden_size,
             intermediate: self.intermediate_size,
-            active: routing.k,
+            experts_per_token: routing.k,
         };
         let mut output = vec![0.0; tokens * self.hidden_size];
-        experts::experts(
-            &hidden.as_slice()?,
-            &routing.experts,
-            &routing.weights,
-            &weights,
-            &mut output,
-            shape,
-        );
+        let slots = ExpertRouting { experts: &routing.experts, weights: &routing.weights };
+        experts(&hidden.as_slice()?, slots, &weights, &mut output, shape);
         Tensor::from_vec(output, hidden.shape())
     }
 }

@@ -11,7 +11,8 @@ use crate::layers::{
 };
 use crate::tensor::Tensor;
 
-pub use pipeline_schema::models::mixtral::{Config, Head};
+pub use pipeline_schema::models::Head;
+pub use pipeline_schema::models::mixtral::Config;
 
 /// Attention, then a mixture of experts, each after a norm and added to what came in.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ mod matrix;
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, Device, Layout, Storage as CandleStorage};
+use candle_core::{CpuStorage, Device, Layout, Storage as CandleStorage, StorageRef};
 
 use crate::error::{Error, Result};
 use crate::kernels::matmul::{self, MatmulShape};
@@ -137,12 +137,12 @@ impl Tensor {
 
 /// The numbers of a tensor, readable in place.
 pub struct Slice<'a> {
-    storage: std::sync::RwLockReadGuard<'a, CandleStorage>,
+    storage: StorageRef<'a>,
     range: Range<usize>,
 }
 
 impl<'a> Slice<'a> {
-    fn new(storage: std::sync::RwLockReadGuard<'a, CandleStorage>, layout: &Layout) -> Result<Slice<'a>> {
+    fn new(storage: StorageRef<'a>, layout: &Layout) -> Result<Slice<'a>> {
         let contiguous = layout.contiguous_offsets();
         match (&*storage, contiguous) {
             (CandleStorage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {

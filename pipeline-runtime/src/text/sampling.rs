@@ -353,7 +353,7 @@ fn exponential(x: f32) -> f32 {
     polynomial = polynomial * rest + 8.333_452e-3;
     polynomial = polynomial * rest + 4.166_579_6e-2;
     polynomial = polynomial * rest + 1.666_666_5e-1;
-    polynomial = polynomial * rest + 5.000_000_1e-1;
+    polynomial = polynomial * rest + 0.5;
     let mantissa = polynomial * rest * rest + rest + 1.0;
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
     let scaled = mantissa * f32::from_bits(exponent << 23);
@@ -457,12 +457,12 @@ mod tests {
     /// The definition, step by step, each on the whole vocabulary.
     fn slow(parameters: &SamplingParameters, logits: &[f32], seen: &[u32]) -> Vec<f64> {
         let mut scores: Vec<f32> = logits.to_vec();
-        for token in 0..scores.len() {
+        for (token, score) in scores.iter_mut().enumerate() {
             if seen.contains(&(token as u32)) {
-                if scores[token] < 0.0 {
-                    scores[token] *= parameters.repetition_penalty;
+                if *score < 0.0 {
+                    *score *= parameters.repetition_penalty;
                 } else {
-                    scores[token] /= parameters.repetition_penalty;
+                    *score /= parameters.repetition_penalty;
                 }
             }
         }

@@ -1,11 +1,9 @@
 //! The index of a checkpoint whose weights are spread over several files.
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::Tensors;
+use super::scan::Scanner;
 use crate::problem::quoted;
 
 /// Which shard has which tensor.
@@ -20,12 +18,16 @@ pub(super) struct Index {
 impl Index {
     /// Parses `model.safetensors.index.json`. The error says what is wrong in which field.
     pub(super) fn parse(json: &[u8]) -> Result<Index, String> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let mut scanner = Scanner::new(json)?;
         let mut weight_map = None;
-        (&mut deserializer)
-            .deserialize_map(TopVisitor { weight_map: &mut weight_map })
-            .and_then(|()| deserializer.end())
-            .map_err(|error| error.to_string())?;
+        scanner.object("an object with `weight_map`", |scanner, key| {
+            if key != "weight_map" {
+                return scanner.skip();
+            }
+            weight_map = Some(WeightMap::read(scanner).map_err(|error| format!("`weight_map`: {error}"))?);
+            Ok(())
+        })?;
+        scanner.end()?;
         let WeightMap { shards, mut tensors } = weight_map.ok_or("`weight_map` is missing")?;
         if tensors.is_empty() {
             return Err("`weight_map` names no tensor".to_owned());
@@ -76,91 +78,28 @@ fn is_file_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ':', '\0'])
 }
 
-/// `{"metadata": ..., "weight_map": {...}}`.
-struct TopVisitor<'a> {
-    weight_map: &'a mut Option<WeightMap>,
-}
-
-impl<'de> Visitor<'de> for TopVisitor<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object with `weight_map`")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            if key == "weight_map" {
-                let weight_map = map.next_value_seed(WeightMap::default());
-                let named = |error| A::Error::custom(format_args!("`weight_map`: {error}"));
-                *self.weight_map = Some(weight_map.map_err(named)?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// `{"model.norm.weight": "model-00002-of-00002.safetensors", ...}`.
+/// `{"model.norm.weight": "model-00002-of-00002.safetensors", ...}`, the files as numbers in order of appearance.
 #[derive(Default)]
 struct WeightMap {
     shards: BTreeMap<String, usize>,
     tensors: Vec<(String, usize)>,
 }
 
-impl<'de> DeserializeSeed<'de> for WeightMap {
-    type Value = WeightMap;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<WeightMap, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for WeightMap {
-    type Value = WeightMap;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object of file names by tensor name")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<WeightMap, A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            match map.next_value_seed(ShardSeed(&mut self.shards)) {
-                Ok(shard) => self.tensors.push((name, shard)),
-                Err(error) => {
-                    return Err(A::Error::custom(format_args!("tensor {}: {error}", quoted(&name))));
-                }
+impl WeightMap {
+    fn read(scanner: &mut Scanner<'_>) -> Result<WeightMap, String> {
+        let mut map = WeightMap::default();
+        let mut last = (String::new(), usize::MAX);
+        scanner.object("an object of file names by tensor name", |scanner, name| {
+            let shard = scanner.string("the name of a file");
+            let shard = shard.map_err(|error| format!("tensor {}: {error}", quoted(&name)))?;
+            // Most tensors are in the same file as the one before.
+            if last.1 == usize::MAX || last.0 != shard {
+                let next = map.shards.len();
+                last = (shard.clone().into_owned(), *map.shards.entry(shard.into_owned()).or_insert(next));
             }
-        }
-        Ok(self)
-    }
-}
-
-/// The name of a shard, as its number.
-struct ShardSeed<'a>(&'a mut BTreeMap<String, usize>);
-
-impl<'de> DeserializeSeed<'de> for ShardSeed<'_> {
-    type Value = usize;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for ShardSeed<'_> {
-    type Value = usize;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the name of a file")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<usize, E> {
-        if let Some(&number) = self.0.get(name) {
-            return Ok(number);
-        }
-        let number = self.0.len();
-        self.0.insert(name.to_owned(), number);
-        Ok(number)
+            map.tensors.push((name.into_owned(), last.1));
+            Ok(())
+        })?;
+        Ok(map)
     }
 }

@@ -8,6 +8,7 @@ mod index;
 mod json;
 mod read;
 mod safetensors;
+mod scan;
 mod tensor;
 mod tokenizer;
 

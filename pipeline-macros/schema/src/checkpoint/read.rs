@@ -44,7 +44,8 @@ pub(super) fn read(directory: &Path, shown: &str) -> Result<Checkpoint, Problem>
         let path = directory.join(INDEX);
         let index_shown = json::shown(shown, INDEX);
         let bytes = json::read(&path, &index_shown, INDEX_LIMIT)?;
-        let mut index = Index::parse(&bytes).map_err(|message| problem(&index_shown, message))?;
+        let mut index = Index::parse(&bytes)
+            .map_err(|error| problem(&index_shown, format!("the index is malformed: {error}")))?;
         tracked.push(path);
         shards_exist(directory, &index_shown, &index)?;
         let weights = read_weights(directory, shown, std::mem::take(&mut index.shards))?;
@@ -172,5 +173,7 @@ fn read_tokenizer(directory: &Path, shown: &str) -> Result<Option<TokenizerFacts
     }
     let shown = json::shown(shown, TOKENIZER);
     let bytes = json::read(&directory.join(TOKENIZER), &shown, TOKENIZER_LIMIT)?;
-    TokenizerFacts::parse(&bytes).map(Some).map_err(|message| problem(&shown, message))
+    TokenizerFacts::parse(&bytes)
+        .map(Some)
+        .map_err(|error| problem(&shown, format!("the tokenizer is malformed: {error}")))
 }

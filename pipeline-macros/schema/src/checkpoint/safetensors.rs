@@ -3,14 +3,12 @@
 //! The format: <https://github.com/huggingface/safetensors#format>. As in the reference implementation, the
 //! tensors' bytes follow one another without a gap and end where the file ends.
 
-use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use super::hash::Hasher;
 use super::json::{self, problem};
+use super::scan::Scanner;
 use super::{HEADER_LIMIT, StoredDtype, TensorInfo, WeightFile};
 use crate::problem::{Problem, quoted};
 
@@ -67,10 +65,97 @@ pub(super) fn read(
 }
 
 /// Parses the JSON of a header. The ranges still count from the first byte after it.
-fn parse(header: &[u8], file: usize, tensors: &mut Vec<(String, TensorInfo)>) -> serde_json::Result<()> {
-    let mut deserializer = serde_json::Deserializer::from_slice(header);
-    deserializer.deserialize_map(HeaderVisitor { file, tensors })?;
-    deserializer.end()
+fn parse(header: &[u8], file: usize, tensors: &mut Vec<(String, TensorInfo)>) -> Result<(), String> {
+    let mut scanner = Scanner::new(header)?;
+    scanner.object("an object of tensors by name", |scanner, name| {
+        if name == "__metadata__" {
+            return scanner.skip();
+        }
+        match tensor(scanner, file) {
+            Ok(tensor) => tensors.push((name.into_owned(), tensor)),
+            Err(error) => return Err(format!("tensor {}: {error}", quoted(&name))),
+        }
+        Ok(())
+    })?;
+    scanner.end()
+}
+
+/// One tensor: `{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}`.
+fn tensor(scanner: &mut Scanner<'_>, file: usize) -> Result<TensorInfo, String> {
+    let (mut dtype, mut shape, mut offsets) = (None, None, None);
+    scanner.object("an object with `dtype`, `shape` and `data_offsets`", |scanner, field| {
+        let of_field = |error: String| format!("`{field}`: {error}");
+        match &*field {
+            "dtype" => {
+                let name = scanner.string("the name of a dtype").map_err(of_field)?;
+                dtype = Some(StoredDtype::from_name(&name));
+            }
+            "shape" => shape = Some(read_shape(scanner).map_err(of_field)?),
+            "data_offsets" => offsets = Some(read_offsets(scanner).map_err(of_field)?),
+            _ => scanner.skip()?,
+        }
+        Ok(())
+    })?;
+    let dtype = dtype.ok_or("`dtype` is missing")?;
+    let shape = shape.ok_or("`shape` is missing")?;
+    let (start, end) = offsets.ok_or("`data_offsets` is missing")?;
+    if start > end {
+        return Err(format!("`data_offsets` [{start}, {end}] end before they begin"));
+    }
+    check_size(&dtype, &shape, end - start)?;
+    Ok(TensorInfo { dtype, shape, file, range: start..end })
+}
+
+/// The sizes of a tensor: `[2, 3]`.
+fn read_shape(scanner: &mut Scanner<'_>) -> Result<Vec<usize>, String> {
+    let mut shape = Vec::with_capacity(2);
+    scanner.list("a list of sizes", |scanner| {
+        let size = scanner.unsigned("a size")?;
+        if shape.len() == DIMENSIONS_LIMIT {
+            return Err(format!("more than {DIMENSIONS_LIMIT} dimensions"));
+        }
+        shape.push(
+            usize::try_from(size)
+                .map_err(|_| format!("size {size} is more than this machine can address"))?,
+        );
+        Ok(())
+    })?;
+    Ok(shape)
+}
+
+/// Where the bytes of a tensor begin and end: `[0, 24]`.
+fn read_offsets(scanner: &mut Scanner<'_>) -> Result<(u64, u64), String> {
+    let mut offsets = [0; 2];
+    let mut count = 0;
+    scanner.list("a list of two offsets", |scanner| {
+        let offset = scanner.unsigned("an offset")?;
+        if count < 2 {
+            offsets[count] = offset;
+        }
+        count += 1;
+        Ok(())
+    })?;
+    match count {
+        2 => Ok((offsets[0], offsets[1])),
+        _ => Err(format!("expected two offsets, found {count}")),
+    }
+}
+
+/// The bytes of a tensor are as many as its shape and dtype take.
+fn check_size(dtype: &StoredDtype, shape: &[usize], bytes: u64) -> Result<(), String> {
+    let Some(bits) = dtype.bits() else { return Ok(()) };
+    let needed = shape
+        .iter()
+        .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
+        .and_then(|numbers| numbers.checked_mul(u64::from(bits)));
+    match needed {
+        Some(needed) if needed % 8 == 0 && needed / 8 == bytes => Ok(()),
+        Some(needed) => Err(format!(
+            "`shape` {shape:?} of {dtype} takes {} bytes, but `data_offsets` span {bytes}",
+            needed.div_ceil(8),
+        )),
+        None => Err(format!("`shape` {shape:?} has more numbers than any file can hold")),
+    }
 }
 
 /// Checks that the tensors fill the `data` bytes after the header, without a gap and without overlap, and
@@ -119,185 +204,5 @@ fn lay_out(tensors: &mut [(String, TensorInfo)], header_length: u64, data: u64) 
         Ok(())
     } else {
         Err(format!("the header describes {} bytes, but the file has {}", start + end, start + data))
-    }
-}
-
-/// The object of tensors by name, with `__metadata__` among them.
-struct HeaderVisitor<'a> {
-    file: usize,
-    tensors: &'a mut Vec<(String, TensorInfo)>,
-}
-
-impl<'de> Visitor<'de> for HeaderVisitor<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object of tensors by name")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            match map.next_value_seed(TensorSeed { file: self.file }) {
-                Ok(tensor) => self.tensors.push((name, tensor)),
-                Err(error) => {
-                    return Err(A::Error::custom(format_args!("tensor {}: {error}", quoted(&name))));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One tensor: `{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}`.
-#[derive(Clone, Copy)]
-struct TensorSeed {
-    file: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for TensorSeed {
-    type Value = TensorInfo;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<TensorInfo, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TensorSeed {
-    type Value = TensorInfo;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object with `dtype`, `shape` and `data_offsets`")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TensorInfo, A::Error> {
-        let (mut dtype, mut shape, mut offsets) = (None, None, None);
-        while let Some(field) = map.next_key::<Field>()? {
-            match field {
-                Field::Dtype => dtype = Some(map.next_value::<Dtype>().map_err(of_field("dtype"))?.0),
-                Field::Shape => shape = Some(map.next_value::<Shape>().map_err(of_field("shape"))?.0),
-                Field::Offsets => {
-                    offsets = Some(map.next_value::<[u64; 2]>().map_err(of_field("data_offsets"))?);
-                }
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        let missing = |field| A::Error::custom(format_args!("`{field}` is missing"));
-        let dtype: StoredDtype = dtype.ok_or_else(|| missing("dtype"))?;
-        let shape: Vec<usize> = shape.ok_or_else(|| missing("shape"))?;
-        let [start, end] = offsets.ok_or_else(|| missing("data_offsets"))?;
-        if start > end {
-            return Err(A::Error::custom(format_args!(
-                "`data_offsets` [{start}, {end}] end before they begin"
-            )));
-        }
-        check_size(&dtype, &shape, end - start).map_err(A::Error::custom)?;
-        Ok(TensorInfo { dtype, shape, file: self.file, range: start..end })
-    }
-}
-
-/// The bytes of a tensor are as many as its shape and dtype take.
-fn check_size(dtype: &StoredDtype, shape: &[usize], bytes: u64) -> Result<(), String> {
-    let Some(bits) = dtype.bits() else { return Ok(()) };
-    let needed = shape
-        .iter()
-        .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
-        .and_then(|numbers| numbers.checked_mul(u64::from(bits)));
-    match needed {
-        Some(needed) if needed % 8 == 0 && needed / 8 == bytes => Ok(()),
-        Some(needed) => Err(format!(
-            "`shape` {shape:?} of {dtype} takes {} bytes, but `data_offsets` span {bytes}",
-            needed.div_ceil(8),
-        )),
-        None => Err(format!("`shape` {shape:?} has more numbers than any file can hold")),
-    }
-}
-
-/// Names the field before an error in its value.
-fn of_field<E: Error>(field: &'static str) -> impl Fn(E) -> E {
-    move |error| E::custom(format_args!("`{field}`: {error}"))
-}
-
-enum Field {
-    Dtype,
-    Shape,
-    Offsets,
-    Other,
-}
-
-struct Dtype(StoredDtype);
-
-struct Shape(Vec<usize>);
-
-impl<'de> serde::Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Field, D::Error> {
-        struct FieldVisitor;
-        impl Visitor<'_> for FieldVisitor {
-            type Value = Field;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a field of a tensor")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Field, E> {
-                Ok(match text {
-                    "dtype" => Field::Dtype,
-                    "shape" => Field::Shape,
-                    "data_offsets" => Field::Offsets,
-                    _ => Field::Other,
-                })
-            }
-        }
-        deserializer.deserialize_str(FieldVisitor)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Dtype {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Dtype, D::Error> {
-        struct DtypeVisitor;
-        impl Visitor<'_> for DtypeVisitor {
-            type Value = Dtype;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("the name of a dtype")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Dtype, E> {
-                Ok(Dtype(StoredDtype::from_name(text)))
-            }
-        }
-        deserializer.deserialize_str(DtypeVisitor)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
-        struct ShapeVisitor;
-        impl<'de> Visitor<'de> for ShapeVisitor {
-            type Value = Shape;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a list of sizes")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Shape, A::Error> {
-                let mut shape = Vec::with_capacity(2);
-                while let Some(size) = sizes.next_element::<usize>()? {
-                    if shape.len() == DIMENSIONS_LIMIT {
-                        return Err(A::Error::custom(format_args!(
-                            "more than {DIMENSIONS_LIMIT} dimensions"
-                        )));
-                    }
-                    shape.push(size);
-                }
-                Ok(Shape(shape))
-            }
-        }
-        deserializer.deserialize_seq(ShapeVisitor)
     }
 }

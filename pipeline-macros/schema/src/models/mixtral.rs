@@ -246,3 +246,100 @@ fn rope_theta(fields: &mut Fields<'_>) -> f64 {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(json: Value) -> Result<Config, Vec<Problem>> {
+        let mut fields = json!({
+            "vocab_size": 32000,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+        });
+        let fields = fields.as_object_mut().unwrap();
+        fields.extend(json.as_object().unwrap().clone());
+        Config::from_json(fields)
+    }
+
+    #[test]
+    fn mixtral_8x7b_has_its_published_size() {
+        let config = config(json!({})).unwrap();
+        // `total_size` of the index of mistralai/Mixtral-8x7B-v0.1 is 93405585408 bytes in bf16.
+        assert_eq!(2 * config.parameter_count(Head::CausalLm), 93_405_585_408);
+        assert_eq!(config.active_parameter_count(Head::CausalLm) / 100_000_000, 128);
+        assert_eq!(config.cache_bytes_per_token(DType::BF16), 131_072);
+    }
+
+    #[test]
+    fn parameters_are_the_numbers_of_the_tensors() {
+        for head in [Head::Base, Head::CausalLm, Head::SequenceClassification { num_labels: 3 }] {
+            for tied in [false, true] {
+                let config = config(json!({"tie_word_embeddings": tied, "num_key_value_heads": 4})).unwrap();
+                let numbers = config.tensors(head).map(|(_, shape)| shape.iter().product::<usize>() as u64);
+                assert_eq!(numbers.sum::<u64>(), config.parameter_count(head));
+            }
+        }
+    }
+
+    #[test]
+    fn the_greatest_sizes_do_not_overflow() {
+        let config = config(json!({
+            "vocab_size": limit::VOCABULARY,
+            "hidden_size": limit::HIDDEN,
+            "intermediate_size": limit::INTERMEDIATE,
+            "num_hidden_layers": limit::LAYERS,
+            "num_attention_heads": limit::HEADS,
+            "num_key_value_heads": limit::HEADS,
+            "head_dim": limit::HEAD_DIM,
+            "num_local_experts": limit::EXPERTS,
+            "num_experts_per_tok": limit::EXPERTS,
+        }))
+        .unwrap();
+        let model = crate::models::ModelConfig::Mixtral(config);
+        assert!(model.weight_bytes(Head::CausalLm, DType::F32) > 1 << 63);
+        assert!(model.cache_bytes_per_token(DType::F32) > 0);
+    }
+
+    #[test]
+    fn what_is_not_given_is_as_in_transformers() {
+        let config = config(json!({"head_dim": null, "sliding_window": null})).unwrap();
+        assert_eq!((config.head_dim, config.head_dim_given, config.num_key_value_heads), (128, false, 8));
+        assert_eq!((config.rope_theta, config.rms_norm_eps), (1e6, 1e-5));
+        assert_eq!((config.max_position_embeddings, config.sliding_window), (131_072, None));
+        assert!(!config.tie_word_embeddings);
+        let config = self::config(json!({"num_key_value_heads": null})).unwrap();
+        assert_eq!(config.num_key_value_heads, 32);
+    }
+
+    #[test]
+    fn rotary_parameters_are_read_in_both_forms() {
+        for (json, theta) in [
+            (json!({"rope_theta": 5000}), 5e3),
+            (json!({"rope_theta": 5000, "rope_scaling": null}), 5e3),
+            (json!({"rope_parameters": {"rope_theta": 7e3, "rope_type": "default"}}), 7e3),
+            (json!({"rope_theta": 5000, "rope_parameters": {"rope_theta": 7e3}}), 7e3),
+            (json!({"rope_theta": 5000, "rope_parameters": {"rope_type": "default"}}), 5e3),
+            (json!({"rope_theta": 5000, "rope_scaling": {"type": "default"}}), 5e3),
+        ] {
+            assert_eq!(config(json).unwrap().rope_theta, theta);
+        }
+    }
+
+    #[test]
+    fn all_wrong_fields_are_told_at_once() {
+        let problems =
+            config(json!({"hidden_size": 0, "vocab_size": null, "hidden_act": "gelu"})).unwrap_err();
+        let sources: Vec<_> = problems.iter().filter_map(|problem| problem.source.as_deref()).collect();
+        assert_eq!(
+            sources,
+            ["config.json: hidden_size", "config.json: hidden_act", "config.json: vocab_size"]
+        );
+    }
+}

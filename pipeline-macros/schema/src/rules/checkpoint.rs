@@ -164,3 +164,19 @@ fn sized(checkpoint: &Checkpoint, message: String, field: &str, size: usize) -> 
     Problem::new(Subject::Model, message)
         .found_in(checkpoint.shown(&format!("config.json: {field} = {size}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_of_another_architecture_is_said_to_be() {
+        assert_eq!(another_architecture("mixtral", "moe", "moe"), None);
+        let problem = another_architecture("mamba", "state-space", "moe").unwrap();
+        assert_eq!(
+            problem.message,
+            "the checkpoint is a `mamba`, of the architecture `state-space`, not `moe`"
+        );
+        assert_eq!(problem.subject, Subject::Arch);
+    }
+}

@@ -128,3 +128,47 @@ pub(super) fn overflow_needs_a_capacity(request: &Request) -> Option<Problem> {
     let message = "`overflow` has no effect without a `capacity_factor`; declare both or neither";
     Some(Problem::new(Subject::Parameter("overflow".to_owned()), message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hardware, ParameterKind, ParameterSpec, TaskSpec, arch};
+
+    const DRAWING: TaskSpec =
+        TaskSpec { name: "text-to-image", aliases: &[], type_name: "TextToImage", description: "draws" };
+
+    const PAINTER: ArchitectureSpec = ArchitectureSpec {
+        name: "diffusion",
+        aliases: &[],
+        type_name: "Diffusion",
+        description: "removes noise",
+        tasks: &[&DRAWING],
+        parameters: &[ParameterSpec {
+            name: "guidance_scale",
+            kind: ParameterKind::Float { min: 0.0, max: 100.0 },
+            default: "7.5",
+            description: "how closely the prompt is followed",
+        }],
+        model_types: &[],
+    };
+
+    #[test]
+    fn a_task_of_another_architecture_is_said_to_be() {
+        let request = Request::new(&arch::MOE, &DRAWING, vec![Hardware::Cpu]);
+        assert_eq!(
+            task_belongs_to_architecture(&request, &[&arch::MOE, &PAINTER]).unwrap().message,
+            "`moe` cannot do `text-to-image`, it is a task of `diffusion`; \
+             expected one of `text-generation`, `feature-extraction`"
+        );
+    }
+
+    #[test]
+    fn a_parameter_of_another_architecture_is_said_to_be() {
+        let mut request = Request::new(&arch::MOE, arch::MOE.default_task(), vec![Hardware::Cpu]);
+        request.parameters.push(("guidance_scale".to_owned(), None));
+        assert_eq!(
+            parameters_are_known(&request, &[&arch::MOE, &PAINTER])[0].message,
+            "`guidance_scale` is a parameter of `diffusion`, not of `moe`"
+        );
+    }
+}

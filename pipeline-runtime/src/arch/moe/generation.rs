@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::arch::moe::{ExpertAttribution, Moe, MoeModel, MoeParameters, Prompt, RoutingRecord};
 use crate::checkpoint::CheckpointFiles;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layers::{Batch, KvCache, RoutingPolicy};
 use crate::stage::{Architecture, Call, LoadOptions, Stepwise};
 use crate::task::TextGeneration;

@@ -1,0 +1,246 @@
+//! Times of the hand-written kernels at the sizes of real models, as parts of what the machine can do.
+//!
+//! `cargo bench -p pipeline-runtime --bench kernels [-- WORD...]` runs the rows whose name contains a word. Roofs
+//! are probed before and after each group of rows; another job on the machine lowers both.
+
+use std::time::Instant;
+
+use half::bf16;
+use pipeline_runtime::kernels::attention::{AttentionSequence, AttentionShape, attention};
+use pipeline_runtime::kernels::experts::{ExpertRouting, ExpertWeights, ExpertsShape, experts};
+use pipeline_runtime::kernels::matmul::{MatmulShape, matmul};
+use pipeline_runtime::kernels::roof::Roofs;
+use pipeline_runtime::kernels::{InstructionSet, MatrixRef};
+use rayon::prelude::*;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    println!("{}, {} threads", InstructionSet::detected().name(), rayon::current_num_threads());
+    for group in [matmul_rows, attention_rows, expert_rows::<bf16>, expert_rows::<f32>] {
+        let mut table = Table { words: &words, rows: Vec::new() };
+        let before = Roofs::measure();
+        group(&mut table);
+        if !table.rows.is_empty() {
+            table.print(before, Roofs::measure());
+        }
+    }
+}
+
+/// What bounds a row.
+#[derive(Clone, Copy)]
+enum Bound {
+    /// Bytes that are read from memory.
+    Memory(usize),
+    /// Multiplications and additions of `f32`.
+    F32(usize),
+    /// Multiplications and additions of `bf16`.
+    Bf16(usize),
+}
+
+/// Rows that were measured between two probes of the roofs.
+struct Table<'a> {
+    words: &'a [String],
+    rows: Vec<(String, f64, Bound)>,
+}
+
+impl Table<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+    }
+
+    /// Runs until half a second has passed, at least five times after one that does not count.
+    fn add(&mut self, name: &str, bound: Bound, mut run: impl FnMut()) {
+        if !self.wants(name) {
+            return;
+        }
+        run();
+        let mut times = Vec::new();
+        let begin = Instant::now();
+        while times.len() < 5 || (begin.elapsed().as_secs_f64() < 0.5 && times.len() < 500) {
+            let start = Instant::now();
+            run();
+            times.push(start.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        self.rows.push((name.to_owned(), times[times.len() / 2], bound));
+    }
+
+    fn print(&self, before: Roofs, after: Roofs) {
+        println!("\nbefore: {before}\nafter:  {after}");
+        println!("{:<44} {:>11} {:>14} {:>16}", "kernel", "median", "rate", "of the roof");
+        for (name, seconds, bound) in &self.rows {
+            let mean = |before: f64, after: f64| (before + after) / 2.0;
+            let (amount, unit, roof) = match *bound {
+                Bound::Memory(bytes) => (bytes, "GB/s", mean(before.dram_read, after.dram_read)),
+                Bound::F32(operations) => (operations, "GFLOP/s", mean(before.f32, after.f32)),
+                Bound::Bf16(operations) => {
+                    let roof = |roofs: Roofs| roofs.bf16.unwrap_or(roofs.f32);
+                    (operations, "GFLOP/s", mean(roof(before), roof(after)))
+                }
+            };
+            let rate = amount as f64 / seconds / 1e9;
+            println!(
+                "{name:<44} {:>8.3} ms {rate:>6.1} {unit:<7} {:>14.0} %",
+                seconds * 1e3,
+                100.0 * rate / roof
+            );
+        }
+    }
+}
+
+/// An element of weights and how matrices of it are borrowed.
+trait Weight: Copy + Send + Sync {
+    const NAME: &'static str;
+    fn from_f32(value: f32) -> Self;
+    fn matrix(elements: &[Self]) -> MatrixRef<'_>;
+    fn arithmetic(operations: usize) -> Bound;
+}
+
+impl Weight for f32 {
+    const NAME: &'static str = "f32";
+    fn from_f32(value: f32) -> f32 {
+        value
+    }
+    fn matrix(elements: &[f32]) -> MatrixRef<'_> {
+        MatrixRef::F32(elements)
+    }
+    fn arithmetic(operations: usize) -> Bound {
+        Bound::F32(operations)
+    }
+}
+
+impl Weight for bf16 {
+    const NAME: &'static str = "bf16";
+    fn from_f32(value: f32) -> bf16 {
+        bf16::from_f32(value)
+    }
+    fn matrix(elements: &[bf16]) -> MatrixRef<'_> {
+        MatrixRef::Bf16(elements)
+    }
+    fn arithmetic(operations: usize) -> Bound {
+        Bound::Bf16(operations)
+    }
+}
+
+/// Values between -scale and scale, the same every time.
+fn values<W: Weight>(length: usize, scale: f32) -> Vec<W> {
+    (0..length)
+        .into_par_iter()
+        .with_min_len(1 << 16)
+        .map(|index| {
+            let mixed = (index as u64).wrapping_add(0x9e37_79b9).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            W::from_f32(scale * ((mixed >> 40) as f32 / (1 << 23) as f32 - 1.0))
+        })
+        .collect()
+}
+
+fn matmul_rows(table: &mut Table<'_>) {
+    products::<bf16>(table);
+    products::<f32>(table);
+}
+
+fn products<W: Weight>(table: &mut Table<'_>) {
+    for (in_features, out_features, all_rows) in [
+        (4096, 14336, &[1usize, 2, 4, 8, 16, 32, 128, 512][..]),
+        (14336, 4096, &[1, 128]),
+        (4096, 4096, &[1, 512]),
+    ] {
+        let names: Vec<String> = all_rows
+            .iter()
+            .map(|rows| format!("matmul {} {rows} x {in_features} -> {out_features}", W::NAME))
+            .collect();
+        if !names.iter().any(|name| table.wants(name)) {
+            continue;
+        }
+        let weight: Vec<W> = values(in_features * out_features, 0.02);
+        for (&rows, name) in all_rows.iter().zip(&names) {
+            let shape = MatmulShape { rows, in_features, out_features };
+            let x: Vec<f32> = values(rows * in_features, 1.0);
+            let mut y = vec![0.0; rows * out_features];
+            let bound = match rows {
+                0..=8 => Bound::Memory(size_of_val(weight.as_slice())),
+                _ => W::arithmetic(2 * rows * in_features * out_features),
+            };
+            table.add(name, bound, || matmul(&x, W::matrix(&weight), &mut y, shape));
+        }
+    }
+}
+
+fn attention_rows(table: &mut Table<'_>) {
+    let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, scale: 0.088_388_35, window: None };
+    for (queries, context) in [(512, 512), (2048, 2048), (1, 4096), (1, 512)] {
+        let name = match queries {
+            1 => format!("attention decode, context {context}"),
+            _ => format!("attention prefill, {queries} tokens"),
+        };
+        if !table.wants(&name) {
+            continue;
+        }
+        let width = shape.heads * shape.head_dim;
+        let kv_length = context * shape.kv_heads * shape.head_dim;
+        let query: Vec<f32> = values(queries * width, 1.0);
+        // Several caches in turn, so that the last level does not hold one from call to call.
+        let caches: Vec<(Vec<f32>, Vec<f32>)> = (0..if queries == 1 { 8 } else { 1 })
+            .map(|_| (values(kv_length, 1.0), values(kv_length, 1.0)))
+            .collect();
+        let mut output = vec![0.0; queries * width];
+        let bound = match queries {
+            1 => Bound::Memory(2 * 4 * kv_length),
+            // Two products over the lower triangle.
+            _ => Bound::F32(2 * 2 * width * queries * (queries + 1) / 2),
+        };
+        let mut caches = caches.iter().cycle();
+        table.add(&name, bound, || {
+            let (keys, values) = caches.next().expect("a cycle never ends");
+            let sequence = AttentionSequence { queries: 0..queries, keys, values, key_mask: None };
+            attention(&query, &[sequence], &mut output, shape);
+        });
+    }
+}
+
+/// A layer of Mixtral-8x7B: 8 experts, 2 a token.
+fn expert_rows<W: Weight>(table: &mut Table<'_>) {
+    const EXPERTS: usize = 8;
+    let (hidden, intermediate, experts_per_token) = (4096, 14336, 2);
+    let rows = [1usize, 2, 128, 512].map(|tokens| (tokens, format!("experts {} {tokens} tokens", W::NAME)));
+    if !rows.iter().any(|(_, name)| table.wants(name)) {
+        return;
+    }
+    let matrix = || -> Vec<W> { values(hidden * intermediate, 0.02) };
+    let matrices: Vec<[Vec<W>; 3]> = (0..EXPERTS).map(|_| [matrix(), matrix(), matrix()]).collect();
+    let weights: Vec<ExpertWeights<'_>> = matrices
+        .iter()
+        .map(|[gate, up, down]| ExpertWeights {
+            gate: W::matrix(gate),
+            up: W::matrix(up),
+            down: W::matrix(down),
+        })
+        .collect();
+    for (tokens, name) in rows {
+        let shape = ExpertsShape { tokens, hidden, intermediate, experts_per_token };
+        let x: Vec<f32> = values(tokens * hidden, 1.0);
+        let mut output = vec![0.0; tokens * hidden];
+        let factors = vec![0.5; tokens * experts_per_token];
+        let products = tokens * experts_per_token * 3 * hidden * intermediate;
+        // Two different experts a token, another choice every call.
+        let choose = |call: usize| -> Vec<u32> {
+            let pairs = (0..tokens).map(|token| {
+                let mixed = (call * tokens + token).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+                let first = mixed % EXPERTS;
+                [first as u32, ((first + 1 + mixed / EXPERTS % (EXPERTS - 1)) % EXPERTS) as u32]
+            });
+            pairs.flatten().collect()
+        };
+        let visited = |indices: &[u32]| (0..EXPERTS as u32).filter(|expert| indices.contains(expert)).count();
+        let calls = 0..64;
+        let average = calls.clone().map(|call| visited(&choose(call))).sum::<usize>() as f64 / 64.0;
+        let bytes = (average * (3 * hidden * intermediate * size_of::<W>()) as f64) as usize;
+        let bound = if tokens <= 8 { Bound::Memory(bytes) } else { W::arithmetic(2 * products) };
+        let mut calls = calls.cycle();
+        table.add(&name, bound, || {
+            let indices = choose(calls.next().expect("a cycle never ends"));
+            let routing = ExpertRouting { experts: &indices, weights: &factors };
+            experts(&x, routing, &weights, &mut output, shape);
+        });
+    }
+}

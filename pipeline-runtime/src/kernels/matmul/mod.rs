@@ -1,0 +1,172 @@
+//! Products of activations and a weight matrix: y = x · Wᵀ.
+//!
+//! Up to [`FEW_ROWS`] rows, a product is bound by reading the weights: each weight row is read once, in the order
+//! of the checkpoint, and multiplied with all activation rows while it is in registers ([`few_rows`]). Above, it is
+//! bound by arithmetic: blocks of weights are laid out for register tiles as they are read, once ([`packed`]).
+
+mod few_rows;
+mod packed;
+mod scalar;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tile;
+
+pub(crate) use few_rows::{FewRows, block_outputs};
+pub(crate) use packed::{BLOCK_OUTPUTS, PackPanel, PackedProduct, Packing, weight_scratch};
+pub use scalar::matmul_scalar;
+
+use super::parallel::{PRODUCTS_WORTH_A_FORK, SharedSlice, block_range, for_each_block};
+use super::scratch::with_scratch;
+use super::{InstructionSet, MatrixRef};
+
+/// Products of at most so many rows read weights in place; above, blocks of weights are packed.
+pub(crate) const FEW_ROWS: usize = 8;
+
+/// The shape of y = x · Wᵀ: x (rows, in_features), W (out_features, in_features), y (rows, out_features).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatmulShape {
+    /// Rows of activations.
+    pub rows: usize,
+    /// The length of the sums.
+    pub in_features: usize,
+    /// Rows of the weight matrix.
+    pub out_features: usize,
+}
+
+/// What happens to a product besides being written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MatmulEpilogue<'a> {
+    /// Added to every row: (out_features).
+    pub bias: Option<&'a [f32]>,
+    /// Whether the result is added to what y holds instead of replacing it.
+    pub accumulate: bool,
+}
+
+/// y = x · Wᵀ with sums in `f32`.
+///
+/// x: (rows, in_features); weight: (out_features, in_features); y: (rows, out_features), overwritten. On
+/// [`InstructionSet::Avx512Bf16`], `bf16` weights with more than 8 rows take activations rounded to `bf16`.
+///
+/// # Panics
+/// Where a length does not fit the shape.
+pub fn matmul(x: &[f32], weight: MatrixRef<'_>, y: &mut [f32], shape: MatmulShape) {
+    matmul_with(InstructionSet::detected(), x, weight, MatmulEpilogue::default(), y, shape);
+}
+
+/// y = x · Wᵀ (+ bias) (+ y): [`matmul`] with an instruction set and an epilogue.
+///
+/// # Panics
+/// Where a length does not fit the shape.
+pub fn matmul_with(
+    isa: InstructionSet,
+    x: &[f32],
+    weight: MatrixRef<'_>,
+    epilogue: MatmulEpilogue<'_>,
+    y: &mut [f32],
+    shape: MatmulShape,
+) {
+    shape.check(x, weight, epilogue, y);
+    let MatmulShape { rows, in_features, out_features } = shape;
+    if y.is_empty() {
+        return;
+    }
+    let fork = rows * in_features * out_features >= PRODUCTS_WORTH_A_FORK;
+    let target = Target { y: SharedSlice::new(y), epilogue, shape };
+    if rows <= FEW_ROWS {
+        let size = block_outputs(in_features);
+        for_each_block(out_features.div_ceil(size), fork, |block| {
+            let outputs = block_range(block, size, out_features);
+            let (y, accumulate) = target.prepare(outputs.clone());
+            isa.run(FewRows { x, rows, weight, in_features, outputs, y, y_stride: out_features, accumulate });
+        });
+        return;
+    }
+    let packing = Packing::of(isa, weight);
+    with_scratch(packing.length(rows, in_features), |packed| {
+        pack_all(isa, packing, x, shape, fork, packed);
+        let packed = &*packed;
+        let size = BLOCK_OUTPUTS;
+        for_each_block(out_features.div_ceil(size), fork, |block| {
+            let outputs = block_range(block, size, out_features);
+            let (y, accumulate) = target.prepare(outputs.clone());
+            with_scratch(weight_scratch(), |scratch| {
+                isa.run(PackedProduct {
+                    activations: packed,
+                    rows,
+                    weight,
+                    in_features,
+                    weight_stride: in_features,
+                    outputs,
+                    y,
+                    y_stride: out_features,
+                    accumulate,
+                    scratch,
+                });
+            });
+        });
+    });
+}
+
+/// Packs all rows of `x`.
+fn pack_all(
+    isa: InstructionSet,
+    packing: Packing,
+    x: &[f32],
+    shape: MatmulShape,
+    fork: bool,
+    packed: &mut [f32],
+) {
+    let (rows, width) = (shape.rows, shape.in_features);
+    let panels = rows.div_ceil(packing.tile_rows);
+    let panel_length = packing.panel_length(width);
+    let packed = SharedSlice::new(packed);
+    for_each_block(panels, fork, |panel| {
+        let first = panel * packing.tile_rows;
+        let count = packing.tile_rows.min(rows - first);
+        // SAFETY: each block writes the panel of its own number.
+        let target = unsafe { packed.range(panel * panel_length..(panel + 1) * panel_length) };
+        let sources: [&[f32]; 8] = std::array::from_fn(|row| match row < count {
+            true => &x[(first + row) * width..][..width],
+            false => &[],
+        });
+        isa.run(PackPanel { sources: &sources[..count], width, packing, target });
+    });
+}
+
+/// Where products go.
+struct Target<'a> {
+    y: SharedSlice<'a, f32>,
+    epilogue: MatmulEpilogue<'a>,
+    shape: MatmulShape,
+}
+
+impl Target<'_> {
+    /// Writes or adds the bias to the columns `outputs`; returns the address of the first of them and whether the
+    /// products are to be added to what is there.
+    fn prepare(&self, outputs: std::ops::Range<usize>) -> (*mut f32, bool) {
+        let address = self.y.at(outputs.start);
+        let Some(bias) = self.epilogue.bias else { return (address, self.epilogue.accumulate) };
+        for row in 0..self.shape.rows {
+            let start = row * self.shape.out_features;
+            // SAFETY: each block of the product is given columns of its own.
+            let y = unsafe { self.y.range(start + outputs.start..start + outputs.end) };
+            for (y, bias) in y.iter_mut().zip(&bias[outputs.clone()]) {
+                *y = if self.epilogue.accumulate { *y + bias } else { *bias };
+            }
+        }
+        (address, true)
+    }
+}
+
+impl MatmulShape {
+    /// Panics unless the lengths fit.
+    fn check(self, x: &[f32], weight: MatrixRef<'_>, epilogue: MatmulEpilogue<'_>, y: &[f32]) {
+        let MatmulShape { rows, in_features, out_features } = self;
+        assert_eq!(x.len(), rows * in_features, "matmul: x is (rows, in_features) of {self:?}");
+        assert_eq!(weight.len(), out_features * in_features, "matmul: weight of {self:?}");
+        assert_eq!(y.len(), rows * out_features, "matmul: y is (rows, out_features) of {self:?}");
+        if let Some(bias) = epilogue.bias {
+            assert_eq!(bias.len(), out_features, "matmul: bias is (out_features) of {self:?}");
+        }
+    }
+}
