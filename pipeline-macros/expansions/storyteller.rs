@@ -49,6 +49,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Preprocess for Storyteller {
         fn preprocess(
             &self,
@@ -59,6 +60,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Route for Storyteller {
         fn route(
             &self,
@@ -69,6 +71,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Infer for Storyteller {
         fn infer(
             &self,
@@ -80,6 +83,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Format for Storyteller {
         type Output = __private::OutputOf<Self>;
         fn format(
@@ -91,5 +95,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::InfersByDefault for Storyteller {}
 };
