@@ -1,7 +1,8 @@
 //! Times of the hand-written kernels at the sizes of real models, as parts of what the machine can do.
 //!
-//! `cargo bench -p pipeline-runtime --bench kernels [-- WORD...]` runs the rows whose name contains a word. Roofs
-//! are probed before and after each group of rows; another job on the machine lowers both.
+//! `cargo bench -p pipeline-runtime --bench kernels [-- WORD...]` runs the rows whose name contains a word. The roof
+//! that bounds a row is sampled before each of its runs: the share is the median over pairs of neighbours, as another
+//! job on the machine lowers both. Beside it stands the shortest run as a part of the highest sample.
 
 use std::time::Instant;
 
@@ -9,21 +10,23 @@ use half::bf16;
 use pipeline_runtime::kernels::attention::{AttentionSequence, AttentionShape, attention};
 use pipeline_runtime::kernels::experts::{ExpertRouting, ExpertWeights, ExpertsShape, experts};
 use pipeline_runtime::kernels::matmul::{MatmulShape, matmul};
-use pipeline_runtime::kernels::roof::Roofs;
+use pipeline_runtime::kernels::roof::{RoofProbe, Roofs};
 use pipeline_runtime::kernels::{InstructionSet, MatrixRef};
 use rayon::prelude::*;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     println!("{}, {} threads", InstructionSet::detected().name(), rayon::current_num_threads());
+    println!("before: {}", Roofs::measure());
+    println!(
+        "{:<38} {:>11} {:>15} {:>8} {:>10} {:>8}",
+        "kernel", "median", "rate", "roof", "of roof", "at best"
+    );
+    let mut table = Table { words, probe: RoofProbe::new() };
     for group in [matmul_rows, attention_rows, expert_rows::<bf16>, expert_rows::<f32>] {
-        let mut table = Table { words: &words, rows: Vec::new() };
-        let before = Roofs::measure();
         group(&mut table);
-        if !table.rows.is_empty() {
-            table.print(before, Roofs::measure());
-        }
     }
+    println!("after:  {}", Roofs::measure());
 }
 
 /// What bounds a row.
@@ -37,55 +40,66 @@ enum Bound {
     Bf16(usize),
 }
 
-/// Rows that were measured between two probes of the roofs.
-struct Table<'a> {
-    words: &'a [String],
-    rows: Vec<(String, f64, Bound)>,
+/// Measures and prints rows.
+struct Table {
+    words: Vec<String>,
+    probe: RoofProbe,
 }
 
-impl Table<'_> {
+impl Table {
     fn wants(&self, name: &str) -> bool {
         self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
     }
 
-    /// Runs until half a second has passed, at least five times after one that does not count.
+    /// Runs until a second has passed, at least nine times after one that does not count.
     fn add(&mut self, name: &str, bound: Bound, mut run: impl FnMut()) {
         if !self.wants(name) {
             return;
         }
         run();
-        let mut times = Vec::new();
+        let (mut times, mut roofs, mut shares) = (Vec::new(), Vec::new(), Vec::new());
         let begin = Instant::now();
-        while times.len() < 5 || (begin.elapsed().as_secs_f64() < 0.5 && times.len() < 500) {
-            let start = Instant::now();
-            run();
-            times.push(start.elapsed().as_secs_f64());
-        }
-        times.sort_by(f64::total_cmp);
-        self.rows.push((name.to_owned(), times[times.len() / 2], bound));
-    }
-
-    fn print(&self, before: Roofs, after: Roofs) {
-        println!("\nbefore: {before}\nafter:  {after}");
-        println!("{:<44} {:>11} {:>14} {:>16}", "kernel", "median", "rate", "of the roof");
-        for (name, seconds, bound) in &self.rows {
-            let mean = |before: f64, after: f64| (before + after) / 2.0;
-            let (amount, unit, roof) = match *bound {
-                Bound::Memory(bytes) => (bytes, "GB/s", mean(before.dram_read, after.dram_read)),
-                Bound::F32(operations) => (operations, "GFLOP/s", mean(before.f32, after.f32)),
+        while times.len() < 9 || (begin.elapsed().as_secs_f64() < 1.0 && times.len() < 500) {
+            let (amount, roof) = match bound {
+                Bound::Memory(bytes) => (bytes, self.probe.dram_read()),
+                Bound::F32(operations) => (operations, self.probe.f32()),
                 Bound::Bf16(operations) => {
-                    let roof = |roofs: Roofs| roofs.bf16.unwrap_or(roofs.f32);
-                    (operations, "GFLOP/s", mean(roof(before), roof(after)))
+                    (operations, self.probe.bf16().unwrap_or_else(|| self.probe.f32()))
                 }
             };
-            let rate = amount as f64 / seconds / 1e9;
-            println!(
-                "{name:<44} {:>8.3} ms {rate:>6.1} {unit:<7} {:>14.0} %",
-                seconds * 1e3,
-                100.0 * rate / roof
-            );
+            let start = Instant::now();
+            run();
+            let time = start.elapsed().as_secs_f64();
+            times.push(time);
+            roofs.push(roof);
+            shares.push(amount as f64 / time / 1e9 / roof);
         }
+        let (amount, unit) = match bound {
+            Bound::Memory(bytes) => (bytes, "GB/s"),
+            Bound::F32(operations) | Bound::Bf16(operations) => (operations, "GFLOP/s"),
+        };
+        let best = amount as f64
+            / smallest(&times)
+            / 1e9
+            / -smallest(&roofs.iter().map(|roof| -roof).collect::<Vec<_>>());
+        let (time, roof, share) = (median(times), median(roofs), median(shares));
+        let rate = amount as f64 / time / 1e9;
+        println!(
+            "{name:<38} {:>8.3} ms {rate:>7.1} {unit:<7} {roof:>8.1} {:>8.0} % {:>6.0} %",
+            time * 1e3,
+            share * 100.0,
+            best * 100.0
+        );
     }
+}
+
+fn smallest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// An element of weights and how matrices of it are borrowed.
@@ -134,12 +148,12 @@ fn values<W: Weight>(length: usize, scale: f32) -> Vec<W> {
         .collect()
 }
 
-fn matmul_rows(table: &mut Table<'_>) {
+fn matmul_rows(table: &mut Table) {
     products::<bf16>(table);
     products::<f32>(table);
 }
 
-fn products<W: Weight>(table: &mut Table<'_>) {
+fn products<W: Weight>(table: &mut Table) {
     for (in_features, out_features, all_rows) in [
         (4096, 14336, &[1usize, 2, 4, 8, 16, 32, 128, 512][..]),
         (14336, 4096, &[1, 128]),
@@ -166,7 +180,7 @@ fn products<W: Weight>(table: &mut Table<'_>) {
     }
 }
 
-fn attention_rows(table: &mut Table<'_>) {
+fn attention_rows(table: &mut Table) {
     let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, scale: 0.088_388_35, window: None };
     for (queries, context) in [(512, 512), (2048, 2048), (1, 4096), (1, 512)] {
         let name = match queries {
@@ -199,7 +213,7 @@ fn attention_rows(table: &mut Table<'_>) {
 }
 
 /// A layer of Mixtral-8x7B: 8 experts, 2 a token.
-fn expert_rows<W: Weight>(table: &mut Table<'_>) {
+fn expert_rows<W: Weight>(table: &mut Table) {
     const EXPERTS: usize = 8;
     let (hidden, intermediate, experts_per_token) = (4096, 14336, 2);
     let rows = [1usize, 2, 128, 512].map(|tokens| (tokens, format!("experts {} {tokens} tokens", W::NAME)));

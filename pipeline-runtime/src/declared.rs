@@ -4,9 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use crate::error::{Error, Result};
-use crate::stage::{
-    Architecture, CallOf, Declaration, InputOf, OutputOf, PlanOf, PreparedOf, RawOf,
-};
+use crate::stage::{Architecture, CallOf, Declaration, InputOf, OutputOf, PlanOf, PreparedOf, RawOf};
 
 /// The architecture's own first stage.
 pub fn preprocess<D: Declaration>(call: &CallOf<'_, D>, inputs: Vec<InputOf<D>>) -> Result<PreparedOf<D>> {
@@ -135,4 +133,3 @@ parameter! {
     &str => String: |value| (*value).to_owned();
     Vec<String> => Vec<String>: |value| value.clone();
 }
-

@@ -12,7 +12,7 @@ use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
 use crate::hardware;
 use crate::stage::{
-    Architecture, Call, CallOf, DeclaredModel, Declaration, DeltaOf, Format, InfersByDefault, InputOf,
+    Architecture, Call, CallOf, Declaration, DeclaredModel, DeltaOf, Format, InfersByDefault, InputOf,
     LoadOptions, ModelOf, Parameters, ParametersOf, PlanOf, PreparedOf, RawOf, Stages, Stepwise,
 };
 use crate::task::Task;
@@ -427,7 +427,8 @@ impl<D: Declaration> Builder<D> {
         };
         let files = CheckpointFiles::open(&directory)?;
         let options = LoadOptions { hardware, dtype: self.dtype, progress: self.progress };
-        if let (None, Some(DeclaredModel { header_hash: Some(expected), path, .. })) = (&self.model, D::MODEL) {
+        if let (None, Some(DeclaredModel { header_hash: Some(expected), path, .. })) = (&self.model, D::MODEL)
+        {
             check_header(path, expected, &files)?;
         }
         let mut request = arch::find(D::Architecture::NAME)

@@ -123,7 +123,8 @@ fn check_forward(case: &Case, dtype: Option<DType>) {
         output_router_logits: asked(&case.about, "output_router_logits"),
         ..ForwardOptions::default()
     };
-    let outputs = forward(&case.model, &case.inputs, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    let outputs =
+        forward(&case.model, &case.inputs, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let mut compared = 0;
     for (name, tensor) in &outputs {
         if case.outputs.get(name).is_some() {
@@ -247,8 +248,7 @@ fn greedy_continuations_agree_token_for_token() {
             })
             .collect();
         let columns = case.rows("input_ids")[0].len();
-        let prepared =
-            TokenSequences { continues: vec![true; prompts.len()], sequences: prompts.clone() };
+        let prepared = TokenSequences { continues: vec![true; prompts.len()], sequences: prompts.clone() };
         let plan: GenerationPlan = Moe::route(&call, &prepared).unwrap();
         let raw = Moe::infer(&call, prepared, plan).unwrap();
         for (row, (found, recorded)) in raw.iter().zip(case.rows("sequences")).enumerate() {
@@ -256,7 +256,11 @@ fn greedy_continuations_agree_token_for_token() {
             let (generated, padding) = recorded.split_at(found.tokens.len());
             assert_eq!(found.tokens, generated, "{}: row {row}", case.name);
             // What comes after the end of a text is padding in the reference.
-            assert!(padding.windows(2).all(|pair| pair[0] == pair[1]), "{}: row {row} ended early", case.name);
+            assert!(
+                padding.windows(2).all(|pair| pair[0] == pair[1]),
+                "{}: row {row} ended early",
+                case.name
+            );
             assert_eq!(found.prompt, prompts[row]);
         }
     }

@@ -2,8 +2,8 @@
 
 Everything the model ever reads is written by this file. Templates use two marks: `[a|b|c]`
 picks one alternative (they nest; an empty one is allowed) and `{key}` inserts a value of the
-text's context. `a~` becomes "a" or "an". A plot line that starts with `?` is left out half of
-the time. Run `python data.py` to read a few texts.
+text's context. `a~` becomes "a" or "an". A plot line that starts with `?` is left out more
+often than not. Run `python data.py` to read a few texts.
 """
 
 import random
@@ -54,12 +54,13 @@ def _emit(alts, rng, out):
 
 
 _KEY = re.compile(r"\{(\w+)\}")
-_ART = re.compile(r"\b([Aa])~ (?=([a-z]+))")
+_ART = re.compile(r"\b([Aa])~? (?=([a-z]+))")
 _CAP = re.compile(r'(^|[.!?] |\." )([a-z])')
-_AN = re.compile(r"^([aeio]|u(?!nic|sef))")
+_AN = re.compile(r"^([aeio]|hones|u(?!nic|sef))")
 
 
-def expand(template, ctx, rng):
+def expand(template, ctx, rng, start=True):
+    """The template's text; `start` says that it begins a sentence."""
     node = _cache.get(template)
     if node is None:
         node = _cache[template] = _parse(template)[0]
@@ -71,18 +72,20 @@ def expand(template, ctx, rng):
             break
         s = _KEY.sub(lambda m: ctx[m.group(1)], s)
     s = _ART.sub(lambda m: (m.group(1) + "n " if _AN.match(m.group(2)) else m.group(1) + " "), s)
-    return _CAP.sub(lambda m: m.group(1) + m.group(2).upper(), s)
+    return _CAP.sub(lambda m: m.group(0) if not start and m.start() == 0 else m.group(1) + m.group(2).upper(), s)
 
 
 # ---------------------------------------------------------------- characters
 
 GIRLS = """Ruby Lily Mia Anna Rosa Daisy Luna Nora Ella Ivy Hazel Clara Zoe Maya Poppy Stella Willow
-Molly Lucy Alice Emma Sara Tess Nina Pearl Holly Greta Penny Ada Bella Flora Martha Rosie Sophie""".split()
+Molly Lucy Alice Emma Sara Tess Nina Pearl Holly Greta Penny Ada Bella Flora Martha Rosie Sophie Grace Chloe
+Lena Eva Kate Julia""".split()
 BOYS = """Tom Max Leo Ben Sam Oscar Finn Hugo Otto Felix Jack Theo Milo Noah Toby Rusty Bruno Charlie
-Henry Oliver Peter Arlo Jasper Gus Eli Ned Ralph Louis Simon Walter Barney Jonas Victor Albert""".split()
+Henry Oliver Peter Arlo Jasper Gus Eli Ned Ralph Louis Simon Walter Barney Jonas Victor Albert
+David Paul Daniel Adam Lucas Emil""".split()
 ANIMALS = """fox rabbit bear mouse owl hedgehog squirrel deer badger otter frog duck cat dog turtle wolf
 mole beaver sparrow goat pony lamb kitten puppy goose raccoon crow hen donkey penguin dragon lion
-elephant monkey unicorn snail""".split()
+elephant monkey unicorn snail tiger zebra giraffe horse pig camel parrot hamster swan panda koala""".split()
 PEOPLE = "baker gardener shepherd painter farmer sailor tailor miller fisher wizard knight robot".split()
 ADJ = """small little young brave shy curious clever kind gentle cheerful quiet sleepy proud playful
 lonely merry honest patient busy stubborn happy friendly lazy hungry wise tiny old careful""".split()
@@ -179,8 +182,8 @@ OPEN = ["Once upon a time, a~ {A} {K} named {N} lived {home}.",
         "Once upon a time there was a~ {A} {K} named {N}. {He} lived {home}.",
         "Once upon a time, a~ {A} and {B} {K} named {N} lived {home}.",
         "Once upon a time, there lived a~ {K} named {N}. {He} was {A} and {B}, and {he} lived {home}.",
-        "Once upon a time, a~ {K} named {N} lived {home}. [Everyone knew that {N}|{He}] was [very|a little] {A}[ and {B}|].",
-        "Once upon a time, {N} the {K} lived {home}. {He} was [very|a little] {A}[, and everyone liked {him}|].",
+        "Once upon a time, a~ {K} named {N} lived {home}. [Everyone knew that {N}|{He}] was [very|quite] {A}[ and {B}|].",
+        "Once upon a time, {N} the {K} lived {home}. {He} was [very|quite] {A}[, and everyone liked {him}|].",
         "Long ago, a~ {A} {K} named {N} lived {home}.",
         "There was once a~ {A} {K} named {N}, and {he} lived {home}.",
         "{home}, there lived a~ {A} {K} [named|called] {N}."]
@@ -210,7 +213,7 @@ PLOTS = [
 [Then {he} asked {F1} for help.|Then {he} met {F1}.|Soon {F1} came by.]
 "Have you seen my {thing}?" asked {N}.
 ["No, but I will help you look for it," said {N2}.|"Not today, but two can search better than one," said {N2}.|"Do not worry, we will find it together," said {N2}.|{N2} shook {his2} head. "No, but let us look for it together."]
-[Together they searched the whole {land}.|The two friends looked everywhere.|They searched all afternoon.|They walked slowly and looked very carefully.]
+?[Together they searched the whole {land}.|The two friends looked everywhere.|They searched all afternoon.|They walked slowly and looked very carefully.]
 [At last|Finally|Just before dark], they found the {thing} {at3}.
 ?[The wind had carried it there.|A cheeky magpie had hidden it there.|It had been there all the time.|{N} remembered that {he} had played there the day before.]
 ["Thank you, {N2}!" [cried|said] {N}[ with a big smile| happily|].|{N} hugged {N2} and danced with joy.|{N} was so happy that {he} hugged {N2}.]
@@ -227,7 +230,7 @@ PLOTS = [
 ?[The way was long, but {N} did not give up.|Once they had to cross a cold stream.|{detail}]
 [At last they saw the mother, who was looking for her little one.|There stood the worried mother, calling and calling.|Soon they heard the mother calling for her little one.]
 [The {baby} ran to her and was safe again.|The {baby} gave a happy cry and ran to her.|How happy the {baby} was to be home!]
-["Thank you, {N} and {N2}," said the mother. "You have good hearts."|"I will never forget your kindness," the mother said to {N}.]
+?["Thank you, {N} and {N2}," said the mother. "You have good hearts."|"I will never forget your kindness," the mother said to {N}.]
 [{N} felt warm and happy inside.|{N} was proud that {he} had helped.|{N} waved until they were out of sight.]"""),
 
     (["a birthday present", "making a gift for a friend", "a birthday"], """
@@ -238,49 +241,49 @@ PLOTS = [
 [{He} worked all day and half the night.|{He} worked so hard that {he} forgot to eat.|It took a long time, but {he} did not stop.]
 ?[Once it almost broke, and {he} had to start again.|{His} {kin} gave {him} some good advice.|It was not easy, and {his} fingers were sore.]
 [In the morning, {thegift} was ready.|When the sun came up, {thegift} was finished at last.]
-[{N} was nervous when {he} knocked on the door of {N2}.|At the party, {N} felt shy and gave it to {N2} last of all.|{N} wrapped it in green leaves and brought it to {N2}.]
+[{N} was nervous when {he} knocked on {N2}'s door.|At the party, {N} felt shy and gave it to {N2} last of all.|{N} wrapped it in green leaves and brought it to {N2}.]
 ["Did you make this for me?" asked {N2}. {His2} eyes were shining.|{N2} opened it slowly and began to smile.|{N2} jumped for joy.]
 ["It is the most beautiful present of all," said {N2}.|"This is better than anything from a shop," said {N2}.|"I will keep it forever," said {N2}.]
-[They ate cake together and danced until the moon came up.|Then they shared a big birthday cake.|They laughed and sang until late.]
+?[They ate cake together and danced until the moon came up.|Then they shared a big birthday cake.|They laughed and sang until late.]
 {N} learned that [a gift from the heart is the best gift|a present does not need to cost money]."""),
 
     (["a storm", "a stormy night", "a big storm"], """
 [{time}, dark clouds came over the {land}.|{time}, the sky turned black.|{time}, the wind began to howl.]
 ["A storm is coming," said {N}, and {he} ran to close the windows.|{N} hurried inside and lit a small lamp.|{N} put a log on the fire and listened to the thunder.]
-[Soon the rain was falling hard.|The rain fell and the thunder roared.|Lightning flashed across the sky.]
+?[Soon the rain was falling hard.|The rain fell and the thunder roared.|Lightning flashed across the sky.]
 [Then there was a knock at the door.|Suddenly someone knocked at the door.|Then {he} heard a weak knock.] It was {F1}, [wet and cold|wet from head to toe|shaking with cold].
 ["The wind has blown away my roof," said {N2}.|"The water has come into my house," said {N2}.|"A tree fell on my house," cried {N2}. "I have nowhere to go."]
 ["Come in and stay with me," said {N}.|"My home is small, but there is room for two," said {N}.|{N} opened the door wide. "Come in and get warm," {he} said.]
 [{N} gave {N2} a dry blanket and a bowl of hot soup.|{N} made hot tea and gave {N2} {his} best blanket.|They sat by the fire and shared some bread and cheese.]
 ?[All night long, they told each other stories.|The storm was loud, but together they were not afraid.|They sang songs until the thunder went away.]
 [In the morning, the storm was over.|When they woke up, the sun was shining.|The next day, the sky was blue again.]
-[Together they went to repair the house of {N2}.|{N} took {his} tools and helped {N2} to build a new roof.|All the neighbors came to help, and {N} worked the hardest.]
+[Together they went to repair {N2}'s house.|{N} took {his} tools and helped {N2} to build a new roof.|All the neighbors came to help, and {N} worked the hardest.]
 ["You are a true friend," said {N2}.|"I will never forget this," said {N2}.|"Thank you, {N}. Now I know what a friend is," said {N2}.]
 [{N} smiled. Even the worst storm had brought something good.|{N} only smiled, because helping had made {him} happy.|From then on, they ate dinner together every Sunday.]"""),
 
     (["being afraid", "someone who is afraid of {fear}", "being brave", "courage"], """
 [But {N} had a secret. {He} was afraid of {fear}.|There was only one problem. {N} was afraid of {fear}.|But there was one thing that scared {him}, and that was {fear}.]
-?[The other children laughed at {him}.|{He} never told anyone about it.|{He} often stayed at home because of it.|Sometimes {he} even dreamed about it.]
+?[Some of the others laughed at {him}.|{He} never told anyone about it.|{He} often stayed at home because of it.|Sometimes {he} even dreamed about it.]
 [{time}|One day], {F1} [came to visit|came by] and [asked|said], "Will you come with me {at1}?"
 ["I cannot go," said {N}. "I am afraid of {fear}."|{N} looked at the ground. "I am too scared," {he} said.|{N} began to shake. "Please do not laugh, but I am afraid of {fear}," {he} said.]
 ["Everyone is afraid of something," said {N2} kindly.|{N2} did not laugh. "I was afraid too when I was small," {he2} said.|"Being brave means to try even when you are scared," said {N2}.]
 {advice}
-[{N} took a deep breath.|{N} held the hand of {N2} and closed {his} eyes.|The heart of {N} was beating fast.|{N} counted slowly to ten.] [Then {he} took one small step, and then another.|"I will try," {he} said.|"One, two, three," {he} said, and went on.]
+[{N} took a deep breath.|{N} held {N2}'s hand and closed {his} eyes.|{N}'s heart was beating fast.|{N} counted slowly to ten.] [Then {he} took one small step, and then another.|"I will try," {he} said.|"One, two, three," {he} said, and went on.]
 [It was not as bad as {he} had thought.|After a while, the fear became smaller and smaller.|Slowly, the fear went away.]
 {result}
 ["I did it!" cried {N}.|"Look, I am not afraid anymore!" shouted {N}.|{N} laughed out loud. "I did it!"]
-[{N2} was very proud of {him}.|"I knew you could do it," said {N2}.|"You are the bravest {K} I know," said {N2}.]
+?[{N2} was very proud of {him}.|"I knew you could do it," said {N2}.|"You are the bravest {K} I know," said {N2}.]
 [From that day on, {N} was not afraid of {fear} anymore.|Now {N} helps others who are afraid.|{N} learned that a friend makes every fear smaller.]"""),
 
     (["sharing", "sharing food", "a {K} who learns to share"], """
-[{time}, {N} [made|got] a {food}.|{time}, the {kin} of {N} gave {him} a {food}.|{time}, {N} won a {food} at the fair.]
+[{time}, {N} [made|got] a {food}.|{time}, {N}'s {kin} gave {him} a {food}.|{time}, {N} won a {food} at the fair.]
 [It smelled so good that {he} wanted to eat it all alone.|"This is all for me," said {N}.|{He} did not want to share it with anyone.|"I will hide and eat it all by myself," thought {N}.]
 [So {he} sat down {at1}, where no one could see {him}.|{He} carried it to a quiet place {at1}.|{He} looked left and right and sat down {at1}.]
 [Just then|A moment later|But then], {F1} came along. {N2} looked [tired and hungry|thin and sad|very hungry].
 ["What smells so good?" asked {N2}.|"I have not eaten since yesterday," said {N2} quietly.|"Hello, {N}," said {N2}. "May I sit with you?"]
-[{N} wanted to say nothing and hide the food.|At first, {N} held the food tightly.|{N} did not answer for a long time.] [But then {he} saw the sad eyes of {N2}.|But then {his} heart grew soft.|But then {he} remembered how it feels to be hungry.]
+[{N} wanted to say nothing and hide the food.|At first, {N} held the food tightly.|{N} did not answer for a long time.] [But then {he} saw {N2}'s sad eyes.|But then {his} heart grew soft.|But then {he} remembered how it feels to be hungry.]
 ["Here, take half of it," said {N}.|"Sit down and eat with me," said {N}.|{N} cut it into two equal parts. "One for you and one for me," {he} said.]
-[{N2} smiled for the first time that day.|{N2} could not believe it.|The face of {N2} lit up.] "[Thank you|You are very kind|You are a good friend], {N}," {he2} said.
+?[{N2} smiled for the first time that day.|{N2} could not believe it.|{N2}'s face lit up.] "[Thank you|You are very kind|You are a good friend], {N}," {he2} said.
 [They ate together and told each other jokes.|They sat in the sun and ate until nothing was left.|They ate slowly and talked about many things.]
 [To {his} surprise, the food tasted even better that way.|"It tastes better when we share it," said {N}.|It was the best meal {N} had ever eaten.]
 ?[The next day, {N2} brought {N} a {food2}.|A week later, {N2} came back with a {food2} for {N}.]
@@ -289,7 +292,7 @@ PLOTS = [
     (["learning to {skill}", "a {K} who wants to {skill}", "practice"], """
 [More than anything, {N} wanted to learn to {skill}.|{N} had one big dream. {He} wanted to {skill}.|{time}, {N} saw someone {skilling} and wanted to learn it too.]
 [{time}, {he} tried it for the first time, but {fail}.|The first time {he} tried, {fail}.|{He} tried it {at1}, but {fail}.]
-[Some of the others laughed.|{N} was so angry that {he} kicked a stone.|"I will never learn it," said {N} sadly.|{N} sat down and almost gave up.]
+?[Some of the others laughed.|{N} was so angry that {he} kicked a stone.|"I will never learn it," said {N} sadly.|{N} sat down and almost gave up.]
 [Then {F1} sat down next to {him}.|{F1} had seen everything.|{F1} came over to {him}.]
 ["Nobody can do it the first time," said {N2}.|"It took me a whole year to learn it," said {N2}.|"You only need to practice a little every day," said {N2}.] ["Come, I will show you."|"Let us try it together."|"Watch me and then try again."]
 [So they practiced every day {at2}.|Every [morning|evening], they met {at2} and practiced.|Day after day, {N} practiced {skilling}.]
@@ -307,7 +310,7 @@ PLOTS = [
 [But {he} was too curious to go back to sleep.|But {he} wanted to know what it was.|After a while, {he} took a lamp and went to the door.]
 [On the way, {he} woke {F1}.|{He} ran to {F1} and asked for help.|First {he} went to {F1}, because {he} did not want to go alone.]
 ["Did you notice it too?" asked {N2}.|"Let us go and see," said {N2}.|{N2} was scared too, but {he2} came along.] ["Stay close to me," said {N}.|"We must be very quiet," whispered {N}.|"Hold my hand," said {N}.]
-[Step by step, they walked through the dark.|They walked on tiptoe and hardly dared to breathe.|The moon was hidden behind the clouds, and the way was dark.]
+?[Step by step, they walked through the dark.|They walked on tiptoe and hardly dared to breathe.|The moon was hidden behind the clouds, and the way was dark.]
 [When they came closer, they began to laugh.|Then {N} lifted the lamp, and they both stopped.|Then they saw it, and all their fear was gone.]
 {reveal}
 [{N} and {N2} laughed with relief.|"And we thought it was a monster!" laughed {N2}.|"So that was the whole mystery," said {N}.]
@@ -317,21 +320,21 @@ PLOTS = [
     (["telling the truth", "a broken {vase}", "honesty"], """
 [{time}, {N} was playing in the house of {F1}.|{time}, {N} visited {F1}.|{time}, {N} was a guest in the home of {F1}.]
 [{N2} went out to get some [milk|water|wood], and {N} began to [dance|jump|run] around the room.|While {N2} was making tea, {N} threw a ball into the air.]
-[Crash! The {vase} fell down and broke.|Then there was a loud crash. The {vase} of {N2} was broken.|{He} bumped into the table, and the {vase} fell to the floor and broke.]
-[It was the {vase} that {N2} loved most.|{N2} had got it from {his2} {kin}.]
+[Crash! The {vase} fell down and broke.|Then there was a loud crash. {N2}'s {vase} was broken.|{He} bumped into the table, and the {vase} fell to the floor and broke.]
+?[It was the {vase} that {N2} loved most.|{N2} had got it from {his2} {kin}.]
 ["Oh no," whispered {N}.|{N} turned pale.|{N} wished that {he} could run away.] [For a moment, {he} thought about hiding the pieces.|"I could say that it was the wind," {he} thought.|"Nobody saw me," {he} thought.]
 [But {he} knew that this would be wrong.|But a lie would feel even worse.|But {he} did not want to lie to a friend.]
 [When {N2} came back, {N} told {him2} everything.|{N} went to {N2} and said, "I broke your {vase}. I am so sorry."|"It was my fault," said {N} with tears in {his} eyes.]
-[{N2} was quiet for a long time.|{N2} looked at the pieces and sighed.|First {N2} was sad.] [Then {he2} took the hand of {N}.|Then {he2} smiled a little.|Then {he2} put an arm around {N}.]
+[{N2} was quiet for a long time.|{N2} looked at the pieces and sighed.|First {N2} was sad.] [Then {he2} took {N}'s hand.|Then {he2} smiled a little.|Then {he2} put an arm around {N}.]
 ["A {vase} can be mended, but a lie is hard to mend," said {N2}.|"I am sad, but I am glad that you told me the truth," said {N2}.|"Thank you for being honest," said {N2}. "That took courage."]
 [Together they glued the pieces {place2}.|They glued the {vase} together, piece by piece.|The next day, {N} made a new one and painted it with flowers.]
-[It was not perfect, but they both loved it.|Now it looked even more beautiful than before.|{N2} put it in the window for everyone to see.]
+?[It was not perfect, but they both loved it.|Now it looked even more beautiful than before.|{N2} put it in the window for everyone to see.]
 [{N} learned that the truth is always better.|From then on, {N} always told the truth.|And their friendship was stronger than before.]"""),
 
     (["a race", "a great race", "a {K} in a race"], """
 [{time}, there was a big race in the {land}.|{time}, everyone came together for the great race.|Every year there was a race around the {land}, and this year {N} wanted to win it.]
 [The first prize was a {thing}.|The winner would get a {thing}.|{N} had practiced for weeks.]
-["I am the fastest of all," said {N}.|{N} stood at the start and could hardly wait.|"Today I will win," {N} said to {self}.]
+?["I am the fastest of all," said {N}.|{N} stood at the start and could hardly wait.|"Today I will win," {N} said to {self}.]
 [Among the runners was {F1}.|Next to {him} stood {F1}.] ["Good luck, {N}," said {N2}.|"May the best one win," said {N2}.|{N2} shook hands with {him}.]
 ["One, two, three, go!" [called|shouted] the old owl.|A bell rang, and they all ran off.|A flag went down, and the race began.]
 [Soon {N} was ahead of everyone.|{N} ran like the wind and passed one after another.|At first {N} was last, but {he} got faster and faster.]
@@ -352,7 +355,7 @@ PLOTS = [
 [They worked together until the sun went down.|One of them held the wood, and the other tied the knots.|{N2} measured, {N} cut, and both of them sang.]
 ?[When it rained, they waited under a big leaf.|They made mistakes, but they laughed about them.|At noon, they shared bread and apples.]
 [After three days, the {build} was ready.|At last, the {build} was finished.|When the last knot was tied, they stepped back and looked.]
-[It was a little crooked, but it was strong.|It was the finest {build} in the whole {land}.|They painted it {color} and gave it a name.]
+?[It was a little crooked, but it was strong.|It was the finest {build} in the whole {land}.|They painted it {color} and gave it a name.]
 ["We did it together," said {N}.|"I could never have done it alone," said {N}.|{N} and {N2} jumped up and down with joy.]
 [{builduse}|Everyone came to see it, and the two builders were very proud.] [{N} learned that many hands make light work.|From then on, they built many things together.]"""),
 
@@ -361,7 +364,7 @@ PLOTS = [
 [{detail}|{He} was singing and did not look at the path.|{He} followed a blue butterfly farther and farther.]
 [Suddenly the {fog} became so thick that {he} could not see the path.|Then the {fog} came, and everything looked the same.|When {he} looked around, there was {fog} on every side.]
 ["I am lost," said {N}, and {his} voice was very small.|{N} walked in circles and got more and more worried.|"Which way is home?" asked {N}, but nobody answered.]
-[{He} passed a place {at1}, and then {he} passed it again.|{He} sat down {at1} and tried not to cry.|{He} called for help, but only the wind answered.]
+?[{He} passed a place {at1}, and then {he} passed it again.|{He} sat down {at1} and tried not to cry.|{He} called for help, but only the wind answered.]
 [But {N} remembered what {his} {kin} had told {him}. "When you are lost, stay calm and listen."|Then {he} took a deep breath and listened.|"I must stay calm," {he} said to {self}.]
 [Far away, {he} heard {sound}.|Then {he} heard {sound}.|Somewhere in the {fog}, there was {sound}.]
 [{N} followed it, step by step.|{He} got up and walked toward it.|{He} went on slowly, and it became louder and louder.]
@@ -376,7 +379,7 @@ PLOTS = [
 ["We must find it," said {N2}.|"What if there is gold?" asked {N2}.|"I will get my boots and a shovel," said {N2}.]
 [They left before the sun came up.|They packed bread, water and a rope, and off they went.|So the two friends went on a great journey.]
 [First, the map led them to a place {at2}.|First, they had to look for a sign {at2}.] [There they found a {color} arrow on a stone.|There they had to take ten steps to the left.|There a small sign pointed to the hills.]
-[Then they climbed a hill and crossed a cold stream.|Then they walked through a dark tunnel.|Then it began to rain, but they went on.]
+?[Then they climbed a hill and crossed a cold stream.|Then they walked through a dark tunnel.|Then it began to rain, but they went on.]
 ?["My feet hurt," said {N2}. "It is not far now," said {N}.|{detail}|Once they read the map upside down and laughed a lot.]
 [At last, they stood {at3}. "This is the place," said {N}.|At last, they came to the cross, which was {at3}.]
 [They dug and dug until they found a wooden box.|Under a flat stone, there was a small wooden box.|They dug a deep hole, and then they hit something hard.]
@@ -387,7 +390,7 @@ PLOTS = [
     (["a magic {magic}", "a wish", "a {K} with a magic {magic}"], """
 [{time}, {N} found a {color} {magic} {at1}.|{time}, an old woman gave {N} a {color} {magic}.|{time}, {N} bought a {color} {magic} at the market.]
 ["I am a magic {magic}," said a tiny voice. "You have one wish."|When {he} touched it, it began to glow. "Make a wish," it said.|"Take good care of it," said a voice. "It can make one wish come true."]
-[{N} almost dropped it.|{N} rubbed {his} eyes.|{N} was so surprised that {he} could not speak.]
+?[{N} almost dropped it.|{N} rubbed {his} eyes.|{N} was so surprised that {he} could not speak.]
 [What should {he} wish for?|{He} thought about it all day.|{He} could not sleep that night.] ["A mountain of cake? A golden boat?" {he} thought.|"I could be rich," {he} thought. "I could be a king."|"Maybe I should wish for wings," {he} thought.]
 [The next morning, {he} met {F1}.|On the way home, {he} saw {F1}.|Then {he} visited {F1}.] [{N2} was sitting {at2} and looked very sad.|{N2} was crying.|{N2} did not smile.]
 ["What is wrong?" asked {N}.|"Why are you so sad?" asked {N}.] {trouble}
@@ -398,37 +401,37 @@ PLOTS = [
 
     (["growing {plant}", "a garden", "a tiny seed"], """
 [{time}, {N} planted some seeds {at1}.|{time}, {N} found a bag of seeds and planted them {at1}.|In spring, {N} wanted to grow {plant}.]
-["Soon I will have the best {plant} in the {land}," said {N}.|{He} gave them water and waited.|"Please grow fast," {he} said to the seeds.]
+?["Soon I will have the best {plant} in the {land}," said {N}.|{He} gave them water and waited.|"Please grow fast," {he} said to the seeds.]
 [The next day, {he} looked, but there was nothing.|One day passed, then two, then three. Nothing happened.|Every morning, {N} ran out to look, but the ground was bare.]
 ["Why is nothing growing?" asked {N}.|"I did something wrong," said {N} sadly.|{N} wanted to dig the seeds up again.]
 [{F1} was working nearby and smiled.|{F1} looked over the fence.|{F1} came by with a watering can.] ["Be patient," said {N2}. "Good things need time."|"Seeds sleep before they wake up," said {N2}.|"They need sun, water and a little love," said {N2}.]
 [So {N} waited, pulled out the weeds and sang to the seeds.|So {N} gave them water every day and kept the snails away.|From then on, {N} and {N2} looked after the garden together.]
 [Then came a dry week without any rain.|Then a cold night came.|Then the crows came and wanted to eat everything.] [{N} carried water from the well until {his} arms hurt.|{N} covered the ground with warm straw.|{N} and {N2} built a funny scarecrow.]
 [One morning, there was something green.|And then, one morning, a tiny green leaf looked out of the ground.]
-["They are growing!" shouted {N}.|{N} danced around the garden.|{N} ran to tell {N2}.] [The leaves grew bigger every day.|After a few weeks, the plants were taller than {N}.]
+?["They are growing!" shouted {N}.|{N} danced around the garden.|{N} ran to tell {N2}.] [The leaves grew bigger every day.|After a few weeks, the plants were taller than {N}.]
 [In summer|When autumn came|At last], {N} had more {plant} than {he} could carry.
 [{He} invited everyone to a big dinner.|{He} gave a full basket to every neighbor.|{He} and {N2} made a big feast for the whole {land}.]
 [{N} learned that good things take time.|"You were right," {N} said to {N2}. "It was worth the wait."|And next spring, {N} planted even more.]"""),
 
     (["a kind deed", "helping a stranger", "kindness"], """
-[{time}, {N} was on the way to the market.|{time}, {N} was in a great hurry.|{time}, {N} was walking home {at1x2}.]
+[{time}, {N} was on the way to the market.|{time}, {N} was in a great hurry.|{time}, {N} was walking home all alone.]
 [There {he} met {S1}, who was carrying a heavy bag.|Then {he} saw {S1}, who could not cross the river alone.|By the road sat {S1}, who had lost {his2} way.]
-[The others walked past and did not even look.|Nobody else had stopped to help.|It was getting late, and it was starting to rain.]
+?[The others walked past and did not even look.|Nobody else had stopped to help.|It was getting late, and it was starting to rain.]
 ["Can I help you?" asked {N}.|{N} stopped at once. "Let me help you," {he} said.|"You look tired," said {N}. "Take my arm."]
 ["That is very kind of you," said {N2}. "My name is {N2}."|"Thank you, my dear," said {N2}. "My old legs are tired."]
 [So {N} helped {him2} all the way home.|It took a long time, but {N} did not complain.|They walked slowly and talked about the old days.]
 [{N2} had no money to give. "One day, I will help you too," {he2} said.|"I will not forget you," said {N2}.|{N2} gave {him} a warm smile and a small {color} whistle. "Blow it when you need help," {he2} said.]
 ?[Many weeks passed.|{N} soon forgot about it.|Spring came and went.]
-[Then, in winter, {N} fell into a deep hole {at2}.|Then one night, {N} got lost in the snow {at2}.|Then one day, the cart of {N} broke down {at2}.] [{He} called and called, but nobody came.|"Is anybody there?" {he} shouted.|{He} was cold and all alone.]
+[Then, in winter, {N} fell into a deep hole {at2}.|Then one night, {N} got lost in the snow {at2}.|Then one day, {N}'s cart broke down {at2}.] [{He} called and called, but nobody came.|"Is anybody there?" {he} shouted.|{He} was cold and all alone.]
 [Suddenly {he} saw a light. It was {N2}!|Then {he} heard a voice. "Hold on, {N}!" It was {N2}.]
 [{N2} had brought a long rope and strong friends.|{N2} knew every path and led {him} home safely.|{N2} gave {him} a warm coat and helped {him} home.]
 ["You helped me, and now I help you," said {N2}.|"A kind deed always comes back," said {N2}.] [{N} hugged {him2} for a long time.|And from then on, {N} visited {him2} every week.]"""),
 
     (["catching the {sky}", "the {sky}", "a {K} who wants the {sky}"], """
 [{time}, {N} looked up and saw the {sky}.|One clear evening, {N} could not stop looking at the {sky}.|More than anything, {N} wanted to hold the {sky}.]
-["I want to have it for my own," said {N}.|"If I had it, I would never be sad again," said {N}.|"I will catch it," said {N}, "and put it in a box."]
+?["I want to have it for my own," said {N}.|"If I had it, I would never be sad again," said {N}.|"I will catch it," said {N}, "and put it in a box."]
 [First, {he} climbed the highest tree, but it was too far away.|First, {he} jumped as high as {he} could.|First, {he} threw a rope into the air, but it fell down on {his} head.]
-[Then {he} built a tower of [boxes|chairs|stones], but it fell over.|Then {he} climbed onto the roof, but it was still far away.|Then {he} tried to catch it with a fishing net.]
+?[Then {he} built a tower of [boxes|chairs|stones], but it fell over.|Then {he} climbed onto the roof, but it was still far away.|Then {he} tried to catch it with a fishing net.]
 [{F1} saw {him} and asked, "What are you doing?"|{F1} heard the noise and came out.] ["I want to catch the {sky}," said {N}.|{N} told {N2} about {his} plan.]
 [{N2} did not laugh.|{N2} thought about it.|{N2} smiled.] ["Come with me," {he2} said. "I want to show you something."|"Follow me to the water," {he2} said.]
 [They walked to a pond {at1}.|{N2} led {him} to a still pond {at1}.]
@@ -440,7 +443,7 @@ PLOTS = [
 
     (["a festival", "a {K} at the festival", "finding your talent"], """
 [Every year there was a big festival in the {land}.|{time}, everyone was getting ready for the festival.|The {season} festival was only one day away.]
-[Everyone had to bring something special.|Everyone wanted to show what they could do.|Everybody was cooking, painting and singing.]
+?[Everyone had to bring something special.|Everyone wanted to show what they could do.|Everybody was cooking, painting and singing.]
 [But {N} did not know what to bring.|But {N} thought that {he} had no talent at all.|Only {N} had nothing to show.]
 [{He} tried to bake a {food}, but it burned.|{He} tried to dance, but {he} fell over {his} own feet.|{He} tried to paint a picture, but it looked like soup.] [{He} tried to sing, but the dogs began to howl.|Then {he} tried to juggle, but the balls fell into the water.|"I am good at nothing," {he} said.]
 [{N} hid {at1}, where no one could see {him}.|{N} sat down {at1} and felt very small.] [There {F1} found {him}.|After a while, {F1} came and sat beside {him}.]
@@ -453,13 +456,13 @@ PLOTS = [
 
     (["a letter", "delivering a {parcel}", "an important delivery"], """
 [{time}, {N} had an important job. {He} had to bring a {parcel} to {F1}.|{time}, {his} {kin} gave {N} a {parcel} for {F1}.]
-["Be careful with it," said {his} {kin}.|"I will not stop until I am there," said {N}.|{N} put it into {his} bag and left at once.]
-[The house of {N2} was far away, on the other side of the {land}.|It was a long way to the house of {N2}.]
+?["Be careful with it," said {his} {kin}.|"I will not stop until I am there," said {N}.|{N} put it into {his} bag and left at once.]
+[{N2}'s house was far away, on the other side of the {land}.|It was a long way to {N2}'s house.]
 [First, {he} came to a river. The bridge was broken, so {he} jumped from stone to stone.|First, {he} had to climb a steep hill with the sun in {his} eyes.|First, {he} took the wrong path and had to turn around.]
 [Then {he} came to a place {at1}. {detail} But {N} did not stop to play.|Then {he} passed some children who were playing {at1}. "Play with us!" they called. "Later," said {N}.]
 [Suddenly it began to rain, and {he} hid the {parcel} under {his} coat.|Then the wind blew the {parcel} out of {his} hands, and {he} had to run after it.|Then a big dog stood in {his} way, but {N} gave it some bread and walked on.]
 ?[{His} feet hurt, but {he} thought of {N2} and went on.|"Only one more hill," {he} said to {self}.|It got darker and darker.]
-[In the evening, {he} saw the house of {N2} at last.|When the first stars came out, {N} knocked on the door of {N2}.]
+[In the evening, {he} saw {N2}'s house at last.|When the first stars came out, {N} knocked on {N2}'s door.]
 ["{N}! You came all this way in this weather?" asked {N2}.|{N2} opened the door and could not believe {his2} eyes.] ["I have something for you," said {N}.|{N} gave {him2} the {parcel} with a proud smile.]
 [{N2} opened it with shaking hands.|{N2} sat down and opened it slowly.] {news}
 ["You have made me very happy," said {N2}.|{N2} laughed and cried at the same time.] [{He2} gave {N} hot soup and a soft bed for the night.|Then they ate a {food} together.]
@@ -472,8 +475,8 @@ PLOTS = [
 [They pulled and pulled until it fell into the mud.|They shouted so loudly that the birds flew away.|Then {N} said something that was not nice at all.]
 ["I do not want to see you again!" said {N2}, and {he2} ran away.|{N2} turned around and went home without a word.] [{N} kept the {thing}, but {he} was not happy.|{N} went home too, and {he} was very angry.]
 [The next day, {N} played alone. It was no fun at all.|The days were long and quiet without {N2}.|{N} sat {at2} and had nobody to talk to.]
-["I miss {N2}," {he} said to {self}.|"It was only a {thing0}," {he} thought. "A friend is much more."|{He} could not eat, and {he} could not sleep.]
-[So {he} took the {thing} and went to the house of {N2}.|At last, {he} got up and went to look for {N2}.|Then {he} cleaned the {thing} until it was like new.] [{N2} was sitting {at3} and looked sad too.|{He} found {N2} {at3}.]
+?["I miss {N2}," {he} said to {self}.|"It was only a {thing0}," {he} thought. "A friend is much more."|{He} could not eat, and {he} could not sleep.]
+[So {he} took the {thing} and went to {N2}'s house.|At last, {he} got up and went to look for {N2}.|Then {he} cleaned the {thing} until it was like new.] [{N2} was sitting {at3} and looked sad too.|{He} found {N2} {at3}.]
 ["I am sorry," said {N}. "You can have the {thing0}."|"Please forgive me," said {N}. "I was wrong."|"I was silly," said {N}. "I am so sorry."]
 ["I am sorry too," said {N2}. "Let us share it."|{N2} smiled. "I was wrong too," {he2} said. "Let us be friends again."|"I missed you so much," said {N2}.]
 [They hugged each other and played until dark.|On Mondays it belonged to {N}, and on Tuesdays it belonged to {N2}.|They laughed, and everything was good again.]
@@ -498,9 +501,9 @@ FEARS = [
     ("the old bridge", "[\"I will go first, and you hold my hand,\" said {N2}.|\"It has carried bigger ones than you,\" said {N2}.]",
      "[Soon {N} was standing on the other side.|The bridge shook a little, but it held, and {N} reached the other side.]"),
     ("big dogs", "[\"Hold out your hand and let the dog smell it,\" said {N2}.|\"The dog wants to play with you,\" said {N2}.]",
-     "[The big dog licked the hand of {N} and sat down.|The big dog wagged its tail and gave {N} a ball.]"),
+     "[{N}'s big dog licked the hand and sat down.|The big dog wagged its tail and gave {N} a ball.]"),
     ("singing in front of others", "[\"Look only at me when you sing,\" said {N2}.|\"I will sing with you,\" said {N2}.]",
-     "[{N} sang the whole song, and everyone clapped.|The voice of {N} was clear and strong, and everyone listened.]"),
+     "[{N} sang the whole song, and everyone clapped.|{N}'s voice was clear and strong, and everyone listened.]"),
 ]
 SKILLS = [("swim", "swimming", "[{he} swallowed a lot of water|{he} sank like a stone]"), ("dance", "dancing", "{he} [fell over {his} own feet|got dizzy and fell down]"),
           ("play the flute", "playing the flute", "[it sounded like a sick goose|no sound came out at all]"), ("paint", "painting", "[everything turned brown|the paint landed on {his} nose]"),
@@ -531,9 +534,9 @@ MAGICS = ["stone", "ring", "feather", "shell", "lamp", "coin", "bell", "acorn", 
 TROUBLES = [("\"My [little brother|mother|sister] is very ill,\" said {N2}.", "A moment later, a letter came. The illness was gone!"),
             ("\"My house burned down last night,\" said {N2}.", "And there stood a new house with a {color} door!"),
             ("\"I have lost my {thing}, and I will never find it again,\" said {N2}.", "And there, right in front of {N2}, lay the {thing}!"),
-            ("\"My garden is dry, and we have nothing to eat,\" said {N2}.", "Then it began to rain, and the garden of {N2} turned green!"),
+            ("\"My garden is dry, and we have nothing to eat,\" said {N2}.", "Then it began to rain, and {N2}'s garden turned green!"),
             ("\"I cannot sing anymore,\" said {N2}. \"I have lost my voice.\"", "Then {N2} opened {his2} mouth and sang like a bird!"),
-            ("\"I am all alone in the world,\" said {N2}.", "Then the door opened, and the lost family of {N2} came in!")]
+            ("\"I am all alone in the world,\" said {N2}.", "Then the door opened, and {N2}'s lost family came in!")]
 PLANTS = ["pumpkins", "carrots", "sunflowers", "tomatoes", "strawberries", "beans", "roses", "cabbages", "melons", "potatoes"]
 PARCELS = [("letter", ["It was from {his2} [sister|brother|mother|father], who was coming to visit.", "\"My {kin} is well again!\" {he2} cried.", "It was an invitation to a wedding."]),
            ("parcel", ["Inside was a {thing} that {he2} had lost long ago.", "Inside was a {thing}, just what {he2} had always wanted.", "Inside were warm clothes for the winter."]),
@@ -571,7 +574,7 @@ def story(rng, kind=None, name=None):
     gift = rng.choice(GIFTS)
     food, food2 = rng.sample(FOODS, 2)
     ctx = {"N": n1, "K": k1, "A": adj, "B": adj2, "N2": n2, "K2": k2, "A2": adj3, "home": rng.choice(homes), "land": land,
-           "at1": at[0], "at2": at[1], "at3": at[2], "at1x": at[0], "at1x2": "and passed a place " + at[0], "detail": rng.choice(details),
+           "at1": at[0], "at2": at[1], "at3": at[2], "at1x": at[0], "detail": rng.choice(details),
            "thing": color + " " + thing0, "thing0": thing0, "thing0c": rng.choice(["coat", "blanket", "scarf", "shirt"]), "kin": rng.choice(KIN),
            "hob": hob, "hobing": hobing, "fear": fear, "skill": skill, "skilling": skilling, "noise": noise, "build": build, "mats": mats, "builduse": builduse,
            "food": food, "food2": food2, "baby": rng.choice(BABIES), "agift": "a " + gift, "thegift": "the " + gift, "vase": rng.choice(VASES),
@@ -588,16 +591,15 @@ def story(rng, kind=None, name=None):
     ctx["time0"] = ctx["time"][0].lower() + ctx["time"][1:] if not ctx["time"].startswith("On the") else "one day"
     for key, value in (("advice", advice), ("result", result), ("fail", fail), ("reveal", rng.choice(reveals)), ("sound", rng.choice(SOUNDS)),
                        ("treasure", rng.choice(TREASURES)), ("trouble", trouble), ("fixed", fixed), ("news", rng.choice(news))):
-        s = expand(value, ctx, rng)
-        ctx[key] = s[0].lower() + s[1:] if key in ("fail", "sound", "treasure") else s
+        ctx[key] = expand(value, ctx, rng, start=key not in ("fail", "sound", "treasure"))
     parts = [e(rng.choices(OPEN, _OPEN_W)[0])]
-    if rng.random() < 0.75:
+    if rng.random() < 0.55:
         parts.append(e(rng.choice(TRAIT)))
-    if p not in _NO_FRIEND_FIRST and rng.random() < 0.25:
+    if p not in _NO_FRIEND_FIRST and rng.random() < 0.2:
         parts.append(e("[{His} best friend was {N2} the {K2}.|{He} had a good friend, a~ {A2} {K2} named {N2}.|Next door lived {his} friend {N2} the {K2}.]"))
         ctx["F1"] = "{N2}"
     elif p in (2, 8, 18):
-        ctx["F1"] = e("{his} [|good |old |best ]friend {N2} the {K2}")
+        ctx["F1"] = rng.choice(["{his} friend", "{his} good friend", "{his} old friend", "{his} best friend"]) + " {N2} the {K2}"
     else:
         ctx["F1"] = rng.choice(["{his} friend {N2} the {K2}", "{his} good friend {N2} the {K2}", "{his} best friend {N2} the {K2}", "{his} neighbor {N2} the {K2}",
                                 "a~ {A2} {K2} named {N2}", "a~ {K2} named {N2}"])
@@ -606,16 +608,15 @@ def story(rng, kind=None, name=None):
     lines = lines.strip().split("\n")
     for j, line in enumerate(lines):
         if line[0] == "?":
-            if rng.random() < 0.5:
+            if rng.random() < 0.6:
                 continue
             line = line[1:]
-        if j == len(lines) - 1 and rng.random() < 0.2:
+        if j == len(lines) - 1 and rng.random() < 0.3:
             continue
         parts.append(e(line))
-    if rng.random() < 0.6:
+    if rng.random() < 0.35:
         parts.append(e(rng.choice(END)))
-    facts = {"name": n1, "kind": k1, "adj": adj, "name2": n2, "kind2": k2, "girl": g1, "girl2": g2, "plot": p, "topic": e(rng.choice(topics))}
-    facts["topic"] = facts["topic"][0].lower() + facts["topic"][1:]
+    facts = {"name": n1, "kind": k1, "adj": adj, "name2": n2, "kind2": k2, "girl": g1, "girl2": g2, "plot": p, "topic": expand(rng.choice(topics), ctx, rng, start=False)}
     return " ".join(parts), facts
 
 
@@ -654,7 +655,7 @@ DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 
 def degrees(t):
-    return f"minus {-t} degrees" if t < 0 else f"{t} degree{'' if t == 1 else 's'}"
+    return f"{'minus ' if t < 0 else ''}{abs(t)} degree{'' if abs(t) == 1 else 's'}"
 
 
 def warmth(t):
@@ -699,10 +700,11 @@ def weather(rng, town=None, day=None):
     night = morning - rng.randint(1, 5)
     ctx = {"town": town, "day": day or rng.choice(DAYS), "sky": rng.choice(words), "warm": warmth(top), "top": degrees(top), "morning": degrees(morning),
            "night": degrees(night), "dir": rng.choice(_DIRS), "cm": str(rng.randint(2, 40)), "mwarm": warmth(morning)}
+    ctx["warmsky"] = ctx["warm"] + (", " if " and " in ctx["sky"] else " and ") + ctx["sky"]
     ctx["event"] = expand(rng.choice(events), ctx, rng)
     ctx["advice"] = rng.choice(advice or _SUN_ADVICE[ctx["warm"]])
     text = expand("Weather report for {town}: "
-                  "[{day} will be {warm} and {sky}.|{day} will be a {warm} and {sky} day.|On {day}, the weather will be {warm} and {sky}.] "
+                  "[{day} will be {warmsky}.|{day} will be a {warmsky} day.|On {day}, the weather will be {warmsky}.] "
                   "[The morning starts at {morning}, and the afternoon reaches {top}.|In the morning it will be {mwarm} with {morning}, and in the afternoon it will be {warm} with {top}.|"
                   "The temperature rises from {morning} in the morning to {top} in the afternoon.|It will be {morning} in the morning and {top} in the afternoon.] "
                   "{event} "
@@ -731,8 +733,8 @@ FRUIT = {"apple": "apples", "cherry": "cups:cherries", "blueberry": "cups:bluebe
          "strawberry": "cups:strawberries", "raspberry": "cups:raspberries", "banana": "bananas", "apricot": "apricots", "mango": "mangos"}
 HERBS = ["parsley", "basil", "thyme", "dill", "mint", "chives"]
 SPICES = ["cinnamon", "ginger", "nutmeg", "vanilla", "cardamom"]
-_OTHER = """onion garlic water broth salt cream butter oil lemon vinegar flour sugar eggs milk yeast oats honey nuts raisins chocolate cheese rice pasta bread lettuce
-yogurt ice curry cocoa""".split() + ["coconut milk", "baking powder", "olives", "cucumber", "paprika", "lemons", "walnuts", "almonds"]
+_OTHER = """onion garlic water broth salt cream butter oil lemon vinegar flour sugar eggs milk yeast oats honey nuts raisins chocolate cheese rice pasta lettuce
+yogurt ice curry""".split() + ["coconut milk", "baking powder", "olives", "cucumber", "walnuts", "almonds"]
 
 
 def produce(word, table, rng):
@@ -752,7 +754,7 @@ DISHES = ["soup", "salad", "pie", "cake", "muffins", "pancakes", "stew", "bread"
 def recipe(rng, dish=None):
     dish = dish or rng.choice(DISHES)
     mins = lambda lo, hi: f"{rng.randrange(lo, hi + 1, 5)} minutes"
-    pick = lambda t: expand(t, {}, rng)
+    pick = lambda t: expand(t, {}, rng, start=False)
     salt = ("salt", pick("[a pinch of salt|a little salt|1 spoon of salt]"))
     butter = ("butter", _q(rng, 1, 3, "spoon") + " butter")
     oil = ("oil", _q(rng, 1, 4, "spoon") + " oil")
@@ -898,7 +900,6 @@ def recipe(rng, dish=None):
     out = []
     for j, (w, s) in enumerate(zip(words, steps)):
         s = pick(s)
-        s = s[0].lower() + s[1:]
         out.append(f"{w} {s}." if j in (0, len(steps) - 1) or rng.random() < 0.55 else s[0].upper() + s[1:] + ".")
     return text + " ".join(out) + " " + pick(end), {"name": name, "items": [x[0] for x in items]}
 
@@ -910,19 +911,15 @@ _TELL = "[Tell me|Please tell me|Can you tell me|Write|I would like to hear|Coul
 
 
 def _end(q):
-    return q + ("?" if q.startswith(("Can", "Could")) else rng_dot(q))
-
-
-def rng_dot(q):
-    return "."
+    return q + ("?" if q.startswith(("Can", "Could")) else ".")
 
 
 def turn(rng, kind):
     """One question and its answer."""
     if kind == "story":
         text, f = story(rng)
-        kn = ("an " if f["kind"][0] in "aeio" else "a ") + f["kind"]
-        an = ("an " if f["adj"][0] in "aeiou" else "a ") + f["adj"] + " " + f["kind"]
+        kn = ("an " if _AN.match(f["kind"]) else "a ") + f["kind"]
+        an = ("an " if _AN.match(f["adj"]) else "a ") + f["adj"] + " " + f["kind"]
         what = rng.choice([f"a story about {kn} named {f['name']}", f"a story about {kn} named {f['name']}", f"a story about {an} named {f['name']}", f"a story about {f['name']} the {f['kind']}",
                            f"a story about {kn}", f"a story about {an}", f"a story about {f['topic']}", "a story", "a bedtime story", f"a story about {f['kind']} {f['name']}" if f["kind"] in PEOPLE else f"a story about {f['name']}"])
         return _end(expand(_TELL, {}, rng) + " " + what), text
@@ -944,6 +941,8 @@ def turn(rng, kind):
 
 USER, ASSISTANT, BOS, EOS, PAD = "<|user|>", "<|assistant|>", "<s>", "</s>", "<pad>"
 CHAT_SHARE = 0.22
+GREETING = "[Hello|Hi|Hello there|Good morning|Hello!|Hi!|Who are you?|What can you do?|Hello, what can you do?|Hi, who are you?]"
+ANSWER = "Hello! I can tell you a story, add two numbers, report the weather or give you a recipe."
 
 
 def plain(rng, kind):
@@ -960,12 +959,15 @@ def document(rng, kind):
     """One training text with its special tokens."""
     if rng.random() >= CHAT_SHARE:
         return BOS + plain(rng, kind) + EOS
+    hello = ""
+    if rng.random() < 0.04:
+        hello = USER + expand(GREETING, {}, rng) + ASSISTANT + ANSWER + EOS
     kinds = [kind]
     if rng.random() < 0.2:  # a second turn; at most one of the two is a story
         kinds.append(rng.choice(KINDS[1:] if kind == "story" else ["sum", kind]))
         if rng.random() < 0.5:
             kinds.reverse()
-    return BOS + "".join(USER + q + ASSISTANT + a + EOS for q, a in (turn(rng, k) for k in kinds))
+    return BOS + hello + "".join(USER + q + ASSISTANT + a + EOS for q, a in (turn(rng, k) for k in kinds))
 
 
 if __name__ == "__main__":

@@ -88,10 +88,9 @@ impl Inputs {
         let Some(tensor) = self.get(name) else { return Ok(None) };
         match &tensor.numbers {
             Numbers::Integers(numbers) if tensor.shape == shape => Ok(Some(numbers)),
-            Numbers::Integers(_) => Err(Error::input(format!(
-                "input `{name}` has shape {:?}, expected {shape:?}",
-                tensor.shape
-            ))),
+            Numbers::Integers(_) => {
+                Err(Error::input(format!("input `{name}` has shape {:?}, expected {shape:?}", tensor.shape)))
+            }
             Numbers::Floats(_) => {
                 Err(Error::input(format!("input `{name}` has fractions, expected whole numbers")))
             }

@@ -41,16 +41,20 @@ pub(super) fn forward(
     let shaped = |tensor: &Tensor| tensor.reshape(&[rows, tokens, tensor.rows_and_width().1]);
     let aux_loss = output_router_logits.then(|| aux_loss(&model, &forward.routing, mask)).transpose()?;
     match head {
-        Head::Base => outputs.push(("last_hidden_state".to_owned(), shaped(&forward.last_hidden_state)?)),
+        Head::Base { .. } => {
+            outputs.push(("last_hidden_state".to_owned(), shaped(&forward.last_hidden_state)?));
+        }
         Head::CausalLm => {
             let keep = kept_logits(inputs, tokens)?;
-            let kept: Vec<usize> =
-                (0..rows).flat_map(|row| (tokens - keep..tokens).map(move |token| row * tokens + token)).collect();
+            let kept: Vec<usize> = (0..rows)
+                .flat_map(|row| (tokens - keep..tokens).map(move |token| row * tokens + token))
+                .collect();
             let logits = model.logits(&forward.last_hidden_state.select_rows(&kept)?)?;
             if let Some(labels) = inputs.integers("labels", &[rows, tokens])? {
                 let mut loss = language_loss(&logits, labels, rows, keep, tokens)?;
                 if let Some(aux_loss) = aux_loss {
-                    let coefficient = json.get("router_aux_loss_coef").and_then(Value::as_f64).unwrap_or(0.001);
+                    let coefficient =
+                        json.get("router_aux_loss_coef").and_then(Value::as_f64).unwrap_or(0.001);
                     loss += coefficient * aux_loss;
                 }
                 outputs.push(("loss".to_owned(), scalar(loss)?));
@@ -104,9 +108,8 @@ fn embed(model: &Mixtral, inputs: &Inputs) -> Result<(Tensor, usize, usize)> {
             }
             _ => {
                 let width = model.config().hidden_size;
-                let message = format!(
-                    "input `inputs_embeds` has shape {shape:?}, expected (batch, tokens, {width})"
-                );
+                let message =
+                    format!("input `inputs_embeds` has shape {shape:?}, expected (batch, tokens, {width})");
                 Err(Error::Input(message))
             }
         },
@@ -163,11 +166,7 @@ fn kept_logits(inputs: &Inputs, tokens: usize) -> Result<usize> {
 }
 
 /// The load-balancing loss over all layers, padding left out.
-fn aux_loss(
-    model: &Mixtral,
-    routing: &[crate::layers::LayerRouting],
-    mask: Option<&[i64]>,
-) -> Result<f64> {
+fn aux_loss(model: &Mixtral, routing: &[crate::layers::LayerRouting], mask: Option<&[i64]>) -> Result<f64> {
     let num_experts = model.config().num_local_experts;
     let seen = |layer: &crate::layers::LayerRouting| {
         let logits = layer.router_logits.as_slice()?;
@@ -185,10 +184,8 @@ fn language_loss(logits: &Tensor, labels: &[i64], rows: usize, keep: usize, toke
     if keep != tokens {
         return Err(Error::input("`labels` need the logits of all tokens: leave `logits_to_keep` out"));
     }
-    let shifted: Vec<i64> = labels
-        .chunks_exact(tokens)
-        .flat_map(|labels| labels[1..].iter().copied().chain([IGNORED]))
-        .collect();
+    let shifted: Vec<i64> =
+        labels.chunks_exact(tokens).flat_map(|labels| labels[1..].iter().copied().chain([IGNORED])).collect();
     debug_assert_eq!(shifted.len(), rows * tokens);
     cross_entropy(logits, &shifted)
 }
@@ -200,7 +197,9 @@ fn cross_entropy(logits: &Tensor, labels: &[i64]) -> Result<f64> {
     let (mut sum, mut count) = (0.0, 0.0);
     for (logits, &label) in logits.chunks_exact(width).zip(labels).filter(|(_, label)| **label != IGNORED) {
         let Some(&logit) = usize::try_from(label).ok().and_then(|label| logits.get(label)) else {
-            return Err(Error::input(format!("input `labels` has the label {label}, expected below {width}")));
+            return Err(Error::input(format!(
+                "input `labels` has the label {label}, expected below {width}"
+            )));
         };
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let exponentials: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
@@ -229,9 +228,8 @@ fn last_tokens(
     let Some(ids) = inputs.integers("input_ids", &[rows, tokens])? else {
         return Ok((1..=rows).map(|row| row * tokens - 1).collect());
     };
-    let last = |(row, ids): (usize, &[i64])| {
-        row * tokens + ids.iter().rposition(|&id| id != padding).unwrap_or(0)
-    };
+    let last =
+        |(row, ids): (usize, &[i64])| row * tokens + ids.iter().rposition(|&id| id != padding).unwrap_or(0);
     Ok(ids.chunks_exact(tokens).enumerate().map(last).collect())
 }
 

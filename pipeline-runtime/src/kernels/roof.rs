@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::InstructionSet;
 use super::parallel::for_each_block;
@@ -34,18 +34,61 @@ pub struct Roofs {
 impl Roofs {
     /// Probes the machine for about half a second. Whatever else runs on it lowers the result.
     pub fn measure() -> Roofs {
-        let isa = InstructionSet::detected();
-        let buffer = vec![1f32; BUFFER];
-        let reading = median(|| {
-            for_each_block(BUFFER / BLOCK, true, |block| {
-                black_box(isa.run(Read(&buffer[block * BLOCK..(block + 1) * BLOCK])));
-            });
-        });
+        let probe = RoofProbe::new();
         Roofs {
-            dram_read: (4 * BUFFER) as f64 / reading.as_secs_f64() / 1e9,
-            f32: arithmetic(isa, false).expect("every instruction set multiplies f32"),
-            bf16: arithmetic(isa, true),
+            dram_read: median(|| probe.dram_read()),
+            f32: median(|| probe.f32()),
+            bf16: probe.bf16().map(|_| median(|| probe.bf16().unwrap_or_default())),
         }
+    }
+}
+
+/// Takes single samples of the roofs, a few milliseconds each, to be taken between runs of what is measured.
+pub struct RoofProbe {
+    isa: InstructionSet,
+    buffer: Vec<f32>,
+}
+
+impl Default for RoofProbe {
+    fn default() -> Self {
+        RoofProbe::new()
+    }
+}
+
+impl RoofProbe {
+    /// Allocates and fills 256 MiB.
+    pub fn new() -> RoofProbe {
+        RoofProbe { isa: InstructionSet::detected(), buffer: vec![1.0; BUFFER] }
+    }
+
+    /// Memory read in order, 10^9 bytes a second. Nothing that was in a cache is there afterwards.
+    pub fn dram_read(&self) -> f64 {
+        let start = Instant::now();
+        for_each_block(BUFFER / BLOCK, true, |block| {
+            black_box(self.isa.run(Read(&self.buffer[block * BLOCK..(block + 1) * BLOCK])));
+        });
+        (4 * BUFFER) as f64 / start.elapsed().as_secs_f64() / 1e9
+    }
+
+    /// `f32` multiplications and additions, 10^9 a second.
+    pub fn f32(&self) -> f64 {
+        self.arithmetic(false).expect("every instruction set multiplies f32")
+    }
+
+    /// `bf16` multiplications and additions, 10^9 a second; `None` without products of pairs.
+    pub fn bf16(&self) -> Option<f64> {
+        self.arithmetic(true)
+    }
+
+    fn arithmetic(&self, bf16: bool) -> Option<f64> {
+        const STEPS: usize = 1 << 16;
+        const BLOCKS: usize = 32;
+        let operations = self.isa.run(Multiply { bf16, steps: 0 })? * STEPS * BLOCKS;
+        let start = Instant::now();
+        for_each_block(BLOCKS, true, |_| {
+            black_box(self.isa.run(Multiply { bf16, steps: black_box(STEPS) }));
+        });
+        Some(operations as f64 / start.elapsed().as_secs_f64() / 1e9)
     }
 }
 
@@ -59,30 +102,12 @@ impl fmt::Display for Roofs {
     }
 }
 
-/// 10^9 multiplications and additions a second.
-fn arithmetic(isa: InstructionSet, bf16: bool) -> Option<f64> {
-    const STEPS: usize = 1 << 18;
-    const BLOCKS: usize = 32;
-    let operations = isa.run(Multiply { bf16, steps: 0 })? * STEPS * BLOCKS;
-    let elapsed = median(|| {
-        for_each_block(BLOCKS, true, |_| {
-            black_box(isa.run(Multiply { bf16, steps: black_box(STEPS) }));
-        });
-    });
-    Some(operations as f64 / elapsed.as_secs_f64() / 1e9)
-}
-
-/// The median time of some runs, after one that does not count.
-fn median(run: impl Fn()) -> Duration {
-    run();
-    let mut times = [Duration::ZERO; REPEATS];
-    for time in &mut times {
-        let start = Instant::now();
-        run();
-        *time = start.elapsed();
-    }
-    times.sort();
-    times[REPEATS / 2]
+/// The median of some samples, after one that does not count.
+fn median(sample: impl Fn() -> f64) -> f64 {
+    sample();
+    let mut samples: [f64; REPEATS] = std::array::from_fn(|_| sample());
+    samples.sort_by(f64::total_cmp);
+    samples[REPEATS / 2]
 }
 
 /// The sum of a slice, a multiple of 64 elements long.

@@ -68,7 +68,9 @@ impl Embedding {
         for (row, &token) in hidden.chunks_exact_mut(width).zip(tokens) {
             if token as usize >= self.weight.out_features() {
                 let size = self.weight.out_features();
-                return Err(Error::input(format!("token {token} is outside the vocabulary of {size} tokens")));
+                return Err(Error::input(format!(
+                    "token {token} is outside the vocabulary of {size} tokens"
+                )));
             }
             self.weight.copy_row(token as usize, row);
         }

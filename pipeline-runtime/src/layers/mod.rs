@@ -15,5 +15,5 @@ pub use experts::{
 };
 pub use linear::{Embedding, Linear};
 pub use norm::RmsNorm;
-pub use rotary::{Rotation, RotaryEmbedding};
+pub use rotary::{RotaryEmbedding, Rotation};
 pub use weights::Weights;

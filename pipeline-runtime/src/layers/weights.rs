@@ -1,8 +1,8 @@
 //! Reads weights by the names that the reference gives them.
 
 use half::{bf16, f16};
-use pipeline_schema::checkpoint::StoredDtype;
 use pipeline_schema::DType;
+use pipeline_schema::checkpoint::StoredDtype;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -45,14 +45,6 @@ impl<'a> Weights<'a> {
         match self.prefix.as_str() {
             "" => name.to_owned(),
             prefix => format!("{prefix}.{name}"),
-        }
-    }
-
-    /// Whether the tensor `name` is there.
-    pub fn contains(&self, name: &str) -> bool {
-        match self.source {
-            Source::Files(files) => files.facts().tensors().contains(&self.name(name)),
-            Source::Random { .. } => true,
         }
     }
 

@@ -6,8 +6,8 @@
 use crate::error::{Error, Result};
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm, RotaryEmbedding, Rotation,
-    RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
+    Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm, RotaryEmbedding,
+    Rotation, RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
 };
 use crate::tensor::Tensor;
 
@@ -118,9 +118,10 @@ impl Mixtral {
         mut loaded: impl FnMut(usize, usize),
     ) -> Result<Mixtral> {
         let (vocabulary, hidden) = (config.vocab_size, config.hidden_size);
-        // The reference reads a model without a head also from the checkpoint of one with a head.
-        let bare = head == Head::Base && weights.contains("embed_tokens.weight");
-        let model = if bare { weights.clone() } else { weights.pp("model") };
+        let model = match head {
+            Head::Base { nested: false } => weights.clone(),
+            _ => weights.pp("model"),
+        };
         let embed_tokens = Embedding::load(&model.pp("embed_tokens"), vocabulary, hidden)?;
         let mut layers = Vec::new();
         for index in 0..config.num_hidden_layers {
@@ -128,7 +129,7 @@ impl Mixtral {
             loaded(index + 1, config.num_hidden_layers);
         }
         let head = match head {
-            Head::Base => None,
+            Head::Base { .. } => None,
             Head::CausalLm if config.tie_word_embeddings => Some(embed_tokens.tied()),
             Head::CausalLm => Some(Linear::load(&weights.pp("lm_head"), hidden, vocabulary)?),
             Head::SequenceClassification { num_labels } => {

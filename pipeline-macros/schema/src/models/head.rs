@@ -9,8 +9,11 @@ use crate::problem::{Problem, Subject, quoted};
 /// What stands on top of a model, as `architectures` of `config.json` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Head {
-    /// Nothing (`MixtralModel`): the hidden states are the result, and the tensors' names have no `model.`
-    Base,
+    /// Nothing (`MixtralModel`): the hidden states are the result.
+    Base {
+        /// Whether the tensors' names begin with `model.`, as in the checkpoint of a model with a head.
+        nested: bool,
+    },
     /// Scores of the next token (`MixtralForCausalLM`).
     CausalLm,
     /// Scores of a class (`MixtralForSequenceClassification`).
@@ -51,7 +54,9 @@ impl Head {
         match class {
             Some(class) if class.ends_with("ForCausalLM") => Ok(Head::CausalLm),
             Some(class) if class.ends_with("ForSequenceClassification") => classifier(config),
-            Some(class) if class.ends_with("Model") => Ok(Head::Base),
+            Some(class) if class.ends_with("Model") => {
+                Ok(Head::Base { nested: tensors.contains("model.embed_tokens.weight") })
+            }
             Some(class) => {
                 let message = format!(
                     "the model class {} is not supported; expected one that ends in `ForCausalLM`, \
@@ -61,7 +66,7 @@ impl Head {
                 Err(Problem::new(Subject::Model, message).found_in(SOURCE))
             }
             None if tensors.contains("score.weight") => classifier(config),
-            None if tensors.contains("embed_tokens.weight") => Ok(Head::Base),
+            None if tensors.contains("embed_tokens.weight") => Ok(Head::Base { nested: false }),
             None => Ok(Head::CausalLm),
         }
     }
@@ -69,15 +74,15 @@ impl Head {
     /// What every name of the model below the head begins with.
     pub const fn prefix(self) -> &'static str {
         match self {
-            Head::Base => "",
-            Head::CausalLm | Head::SequenceClassification { .. } => "model.",
+            Head::Base { nested: false } => "",
+            Head::Base { nested: true } | Head::CausalLm | Head::SequenceClassification { .. } => "model.",
         }
     }
 
     /// What it is, in a few words.
     pub const fn description(self) -> &'static str {
         match self {
-            Head::Base => "a model without a head",
+            Head::Base { .. } => "a model without a head",
             Head::CausalLm => "a language model",
             Head::SequenceClassification { .. } => "a classifier",
         }

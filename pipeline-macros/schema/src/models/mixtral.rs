@@ -151,7 +151,7 @@ impl Config {
             Head::SequenceClassification { num_labels } => {
                 Some(("score.weight".to_owned(), vec![num_labels, hidden_size]))
             }
-            Head::CausalLm | Head::Base => None,
+            Head::CausalLm | Head::Base { .. } => None,
         };
         std::iter::once((format!("{prefix}embed_tokens.weight"), vec![vocab_size, hidden_size]))
             .chain((0..layers).flat_map(of_layer))
@@ -210,7 +210,7 @@ impl Config {
         let top = match head {
             Head::CausalLm if !self.tie_word_embeddings => vocabulary * hidden,
             Head::SequenceClassification { num_labels } => num_labels as u64 * hidden,
-            Head::CausalLm | Head::Base => 0,
+            Head::CausalLm | Head::Base { .. } => 0,
         };
         vocabulary * hidden + self.num_hidden_layers as u64 * layer + hidden + top
     }
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn parameters_are_the_numbers_of_the_tensors() {
-        for head in [Head::Base, Head::CausalLm, Head::SequenceClassification { num_labels: 3 }] {
+        for head in [Head::Base { nested: false }, Head::CausalLm, Head::SequenceClassification { num_labels: 3 }] {
             for tied in [false, true] {
                 let config = config(json!({"tie_word_embeddings": tied, "num_key_value_heads": 4})).unwrap();
                 let numbers = config.tensors(head).map(|(_, shape)| shape.iter().product::<usize>() as u64);

@@ -195,7 +195,9 @@ impl ExpertAttribution {
     /// first.
     pub fn co_activation(&self) -> Vec<CoActivation> {
         let mut counts = BTreeMap::new();
-        for layer in self.tokens.iter().flat_map(|token| &token.layers).filter(|layer| layer.experts.len() > 1) {
+        for layer in
+            self.tokens.iter().flat_map(|token| &token.layers).filter(|layer| layer.experts.len() > 1)
+        {
             let mut experts = layer.experts.clone();
             experts.sort_unstable();
             *counts.entry(experts).or_insert(0) += 1;
@@ -207,18 +209,19 @@ impl ExpertAttribution {
         patterns
     }
 
-    /// The experts of each word as a picture, all layers together.
+    /// The experts of each word as a picture, in the last layer, which is next to the word that comes out.
     pub fn heatmap(&self) -> Heatmap<'_> {
-        Heatmap::new(self, None)
+        Heatmap::new(self, self.num_layers.saturating_sub(1))
     }
 
-    /// The experts of each word as a picture, in one layer.
+    /// The experts of each word as a picture, in one layer. Experts of different layers have nothing in common but
+    /// their numbers, so there is no picture of all layers together.
     ///
     /// # Panics
     /// There is no such layer.
     pub fn heatmap_of_layer(&self, layer: usize) -> Heatmap<'_> {
         assert!(layer < self.num_layers, "layer {layer} of {}", self.num_layers);
-        Heatmap::new(self, Some(layer))
+        Heatmap::new(self, layer)
     }
 }
 
@@ -328,6 +331,7 @@ pub fn load_balancing_loss(layers: &[&[f32]], num_experts: usize, k: usize) -> f
     if tokens == 0.0 {
         return 0.0;
     }
-    let products = visits.iter().zip(&probability).map(|(visits, share)| (visits / tokens) * (share / tokens));
+    let products =
+        visits.iter().zip(&probability).map(|(visits, share)| (visits / tokens) * (share / tokens));
     products.sum::<f64>() * num_experts as f64
 }

@@ -59,10 +59,7 @@ impl Architecture<FeatureExtraction> for Moe {
         model.parameters()
     }
 
-    fn preprocess(
-        call: &Call<'_, Moe, FeatureExtraction>,
-        inputs: Vec<Prompt>,
-    ) -> Result<TokenSequences> {
+    fn preprocess(call: &Call<'_, Moe, FeatureExtraction>, inputs: Vec<Prompt>) -> Result<TokenSequences> {
         Ok(TokenSequences {
             sequences: inputs.iter().map(|prompt| call.model.encode(prompt)).collect::<Result<_>>()?,
             continues: vec![false; inputs.len()],
@@ -89,10 +86,7 @@ impl Architecture<FeatureExtraction> for Moe {
         prepared.sequences.into_iter().map(features).collect()
     }
 
-    fn format(
-        _: &Call<'_, Moe, FeatureExtraction>,
-        raw: Vec<(Vec<u32>, Tensor)>,
-    ) -> Result<Vec<Features>> {
+    fn format(_: &Call<'_, Moe, FeatureExtraction>, raw: Vec<(Vec<u32>, Tensor)>) -> Result<Vec<Features>> {
         let features = |(tokens, hidden): (Vec<u32>, Tensor)| {
             let (rows, width) = hidden.rows_and_width();
             if rows == 0 {

@@ -157,7 +157,8 @@ impl Architecture<TextGeneration> for Moe {
         // A stop text that cannot be is refused before the model runs.
         StopStrings::new(&parameters.stop)?;
         let context = model.network.config().max_position_embeddings;
-        let room = |tokens: &Vec<u32>| (context + 1).saturating_sub(tokens.len()).min(parameters.max_new_tokens);
+        let room =
+            |tokens: &Vec<u32>| (context + 1).saturating_sub(tokens.len()).min(parameters.max_new_tokens);
         Ok(GenerationPlan {
             routing: model.routing_policy(parameters)?,
             sampling: SamplingParameters {
@@ -243,7 +244,8 @@ impl Stepwise<TextGeneration> for Moe {
         let network = &call.model.network;
         let config = network.config();
         let mut sequences = Vec::with_capacity(prepared.sequences.len());
-        for (index, (prompt, continues)) in prepared.sequences.into_iter().zip(prepared.continues).enumerate() {
+        for (index, (prompt, continues)) in prepared.sequences.into_iter().zip(prepared.continues).enumerate()
+        {
             let seed = plan.seed.wrapping_add(index as u64);
             sequences.push(RunningSequence {
                 tokens: prompt.clone(),

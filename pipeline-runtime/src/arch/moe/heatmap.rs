@@ -5,23 +5,23 @@ use std::fmt;
 use svg::node::element::{Group, Rectangle, Text, Title};
 use unicode_width::UnicodeWidthStr;
 
-use crate::arch::moe::ExpertAttribution;
+use crate::arch::moe::{ExpertAttribution, TokenExperts};
 
 /// Columns that a line of words takes in a terminal.
 const COLUMNS: usize = 96;
-/// Shades of a weight from none to all.
-const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+/// Shades with the least weight that they stand for.
+const SHADES: [(f32, char); 4] = [(0.85, '█'), (0.6, '▓'), (0.35, '▒'), (0.1, '░')];
 /// Pixels of a character cell in the SVG.
 const CELL: (usize, usize) = (8, 16);
 
-/// The experts of each word: lines of text, and below each line a row per expert, shaded by the weight that the
-/// expert had for the word above.
+/// The experts of each word in one layer: lines of text, and below each line a row per expert that had a say in it,
+/// shaded by the weight that the expert had for the word above. Below all, how much each layer used each expert.
 ///
 /// `Display` writes shades; the alternate form `{:#}` writes colours for a terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Heatmap<'a> {
     attribution: &'a ExpertAttribution,
-    layer: Option<usize>,
+    layer: usize,
 }
 
 /// A word of a line: how it reads, how wide it is, and the weight of each expert.
@@ -32,22 +32,18 @@ struct Word {
 }
 
 impl<'a> Heatmap<'a> {
-    pub(super) fn new(attribution: &'a ExpertAttribution, layer: Option<usize>) -> Heatmap<'a> {
+    pub(super) fn new(attribution: &'a ExpertAttribution, layer: usize) -> Heatmap<'a> {
         Heatmap { attribution, layer }
     }
 
-    /// The weight of each expert for each token, the mean over the layers shown: `(tokens, experts)`. The weights of a
-    /// token sum to one unless an expert had no room for it.
+    /// The weight of each expert for each token: `(tokens, experts)`. The weights of a token sum to one unless an expert
+    /// had no room for it.
     pub fn weights(&self) -> Vec<Vec<f32>> {
-        let token_weights = |token: &crate::arch::moe::TokenExperts| {
-            let layers = match self.layer {
-                Some(layer) => &token.layers[layer..=layer],
-                None => &token.layers[..],
-            };
+        let token_weights = |token: &TokenExperts| {
             let mut weights = vec![0.0; self.attribution.num_experts];
-            for layer in layers {
+            if let Some(layer) = token.layers.get(self.layer) {
                 for (&expert, &weight) in layer.experts.iter().zip(&layer.weights) {
-                    weights[expert as usize] += weight / layers.len() as f32;
+                    weights[expert as usize] = weight;
                 }
             }
             weights
@@ -89,7 +85,7 @@ impl<'a> Heatmap<'a> {
         lines
     }
 
-    /// The picture as an SVG document: the words with a row per expert below, then the share of each expert in each
+    /// The picture as an SVG document: the words with a row per expert below each line, then the share of each expert in each
     /// layer.
     pub fn svg(&self) -> String {
         let (cell_width, cell_height) = CELL;
@@ -107,7 +103,8 @@ impl<'a> Heatmap<'a> {
             let mut column = left;
             for word in line {
                 drawing = drawing.add(label(column, top + cell_height - 4, &word.text));
-                for (expert, &weight) in word.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+                for (expert, &weight) in word.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0)
+                {
                     let y = top + (expert + 1) * cell_height;
                     let title = format!("{}: expert {expert}, weight {weight:.3}", word.text.trim());
                     drawing = drawing.add(square(column, y, word.width * cell_width, expert, weight, title));
@@ -174,19 +171,29 @@ impl fmt::Display for Heatmap<'_> {
         let coloured = formatter.alternate();
         let experts = self.attribution.num_experts;
         let margin = format!("expert {}", experts.saturating_sub(1)).len();
+        writeln!(formatter, "who wrote it: experts of layer {}, darker is stronger", self.layer)?;
         for line in self.lines() {
-            write!(formatter, "{:margin$} ", "")?;
+            write!(formatter, "\n{:margin$} ", "")?;
             for word in &line {
                 formatter.write_str(&word.text)?;
             }
             writeln!(formatter)?;
-            for expert in 0..experts {
-                write!(formatter, "{:<margin$} ", format!("expert {expert}"))?;
-                let mut row = String::new();
-                for word in &line {
-                    row.push_str(&cells(expert, word, coloured));
-                }
-                writeln!(formatter, "{}", row.trim_end())?;
+            for expert in
+                (0..experts).filter(|&expert| line.iter().any(|word| shade(word.weights[expert]) != ' '))
+            {
+                let row: String = line
+                    .iter()
+                    .map(|word| cells(expert, word.weights[expert], word.width, coloured))
+                    .collect();
+                writeln!(formatter, "{:<margin$} {}", format!("expert {expert}"), row.trim_end())?;
+            }
+        }
+        writeln!(formatter, "\nhow much each layer used each expert, darkest is its busiest")?;
+        for (layer, shares) in self.layers().iter().enumerate() {
+            let busiest = shares.iter().copied().fold(f32::EPSILON, f32::max);
+            write!(formatter, "{:<margin$} ", format!("layer {layer}"))?;
+            for (expert, share) in shares.iter().enumerate() {
+                write!(formatter, "{} ", cells(expert, share / busiest, 3, coloured))?;
             }
             writeln!(formatter)?;
         }
@@ -194,16 +201,20 @@ impl fmt::Display for Heatmap<'_> {
     }
 }
 
-/// The cells of one expert below one word.
-fn cells(expert: usize, word: &Word, coloured: bool) -> String {
-    let weight = word.weights[expert].clamp(0.0, 1.0);
-    let shade = SHADES[(weight * (SHADES.len() - 1) as f32).ceil() as usize];
-    if !coloured || weight == 0.0 {
-        return shade.to_string().repeat(word.width);
+fn shade(weight: f32) -> char {
+    SHADES.iter().find(|(least, _)| weight >= *least).map_or(' ', |&(_, shade)| shade)
+}
+
+/// As many cells as `width` in the shade or the colour of an expert's weight.
+fn cells(expert: usize, weight: f32, width: usize, coloured: bool) -> String {
+    let weight = weight.clamp(0.0, 1.0);
+    let shade = shade(weight);
+    if !coloured || shade == ' ' {
+        return shade.to_string().repeat(width);
     }
     let (red, green, blue) = colour(expert);
     let dimmed = |component: u8| (f32::from(component) * (0.25 + 0.75 * weight)) as u8;
     let colour = anstyle::RgbColor(dimmed(red), dimmed(green), dimmed(blue));
     let style = anstyle::Style::new().bg_color(Some(colour.into()));
-    format!("{style}{}{style:#}", " ".repeat(word.width))
+    format!("{style}{}{style:#}", " ".repeat(width))
 }

@@ -13,8 +13,8 @@ mod features;
 mod generation;
 mod heatmap;
 
-use pipeline_schema::models::ModelConfig;
 use pipeline_schema::Value;
+use pipeline_schema::models::ModelConfig;
 
 use crate::checkpoint::CheckpointFiles;
 use crate::declared::IntoParameter;
@@ -258,4 +258,3 @@ impl From<Vec<Message>> for Prompt {
         Prompt::Messages(messages)
     }
 }
-

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::kernels::MatrixRef;
-use crate::kernels::simd::{Element, Kernel, Products, Simd};
+use crate::kernels::simd::{Element, Kernel, Products, Simd, prefetch};
 
 /// Weight rows that are read side by side.
 const SIDE_BY_SIDE: usize = 4;
@@ -92,8 +92,10 @@ impl FewRows<'_> {
         while k < whole {
             // SAFETY: `k + LANES <= width`, so each read stays inside its row of x or of the weights.
             unsafe {
-                let weights: [S::Vector; N] =
-                    std::array::from_fn(|n| E::load(simd, weight.add(n * width + k)));
+                let weights: [S::Vector; N] = std::array::from_fn(|n| {
+                    prefetch(weight.wrapping_add((N + n) * width + k));
+                    E::load(simd, weight.add(n * width + k))
+                });
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = simd.load(x.add(r * width + k));
                     for (sum, weight) in sums.iter_mut().zip(weights) {
