@@ -7,6 +7,10 @@ struct Storyteller {
 #[allow(deprecated, trivial_bounds, unused_qualifications)]
 const _: () = {
     use ::pipelines::__private;
+    const _: &::core::primitive::str = ::core::include_str!(
+        ::core::concat!(::core::env!("CARGO_MANIFEST_DIR"),
+        "/checkpoints/tiny/config.json")
+    );
     #[automatically_derived]
     impl __private::Declaration for Storyteller {
         type Architecture = __private::arch::Moe;
@@ -17,7 +21,11 @@ const _: () = {
             __private::Hardware::Rocm,
             __private::Hardware::Cpu,
         ];
-        const MODEL: ::core::option::Option<__private::DeclaredModel> = ::core::option::Option::None;
+        const MODEL: ::core::option::Option<__private::DeclaredModel> = ::core::option::Option::Some(__private::DeclaredModel {
+            path: "checkpoints/tiny",
+            manifest_directory: ::core::env!("CARGO_MANIFEST_DIR"),
+            header_hash: ::core::option::Option::Some(6944746513587113018u64),
+        });
         const DTYPE: ::core::option::Option<__private::DType> = ::core::option::Option::None;
         fn configure(
             &self,
@@ -41,6 +49,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Preprocess for Storyteller {
         fn preprocess(
             &self,
@@ -51,6 +60,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Route for Storyteller {
         fn route(
             &self,
@@ -61,6 +71,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Infer for Storyteller {
         fn infer(
             &self,
@@ -72,6 +83,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Format for Storyteller {
         type Output = __private::OutputOf<Self>;
         fn format(
@@ -83,5 +95,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::InfersByDefault for Storyteller {}
 };

@@ -24,6 +24,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Route for Storyteller {
         fn route(
             &self,
@@ -34,6 +35,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Infer for Storyteller {
         fn infer(
             &self,
@@ -45,8 +47,10 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::InfersByDefault for Storyteller {}
     #[automatically_derived]
+    #[diagnostic::do_not_recommend]
     impl __private::Format for Storyteller {
         type Output = __private::OutputOf<Self>;
         fn format(

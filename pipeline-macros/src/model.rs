@@ -85,7 +85,12 @@ pub(crate) enum Role {
     /// The user's own data.
     Own,
     /// An adjustable parameter; without a default it starts as `None`.
-    Param { default: Option<Default>, range: Option<Range> },
+    Param(Box<ParamField>),
+}
+
+pub(crate) struct ParamField {
+    pub(crate) default: Option<Default>,
+    pub(crate) range: Option<Range>,
 }
 
 /// The value a parameter starts with.

@@ -95,12 +95,12 @@ fn model_constant(model: &Model) -> TokenStream {
 /// A parameter that the architecture does not have is reported on the field's name, a type that cannot set it
 /// on the field's type.
 fn setting(field: &Field) -> Option<TokenStream> {
-    let (Role::Param { range, .. }, Member::Named(name)) = (&field.role, &field.member) else { return None };
+    let (Role::Param(param), Member::Named(name)) = (&field.role, &field.member) else { return None };
     let conditions = &field.conditions;
     let at_name = at(name.span());
     let value = self_field(name, &field.ty);
     let parameter = quote_spanned!(at_name=> &mut parameters.#name);
-    Some(match range {
+    Some(match &param.range {
         None => quote_spanned! {at_name=> #(#conditions)* __private::set(#parameter, #value)?; },
         Some(Range { start, end }) => {
             let text = name.unraw().to_string();

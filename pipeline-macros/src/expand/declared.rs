@@ -45,8 +45,10 @@ fn initial_value(field: &Field) -> TokenStream {
     let at_type = at(ty.span());
     let value = match role {
         Role::Own => quote_spanned!(at_type=> ::core::default::Default::default()),
-        Role::Param { default: None, .. } => quote_spanned!(at_type=> ::core::option::Option::None),
-        Role::Param { default: Some(default), .. } => default_value(default, at_type),
+        Role::Param(param) => match &param.default {
+            Some(default) => default_value(default, at_type),
+            None => quote_spanned!(at_type=> ::core::option::Option::None),
+        },
     };
     quote_spanned!(at_type=> #(#conditions)* #member: #value)
 }

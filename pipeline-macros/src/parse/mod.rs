@@ -2,6 +2,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod item;
+mod items;
 mod keys;
 pub(crate) mod param;
 pub(crate) mod value;

@@ -6,26 +6,6 @@ use quote::quote;
 use super::expansion;
 
 #[test]
-fn storyteller() {
-    let expansion = expansion(
-        quote!(arch = "moe", task = "text-generation", hardware = [cuda, rocm, cpu]),
-        quote! {
-            /// Tells short stories with a sparse mixture of experts.
-            struct Storyteller {
-                /// Experts each token visits: checked against the checkpoint.
-                #[param(default = 2)]
-                num_active_experts: usize,
-                #[param(default = 0.8)]
-                temperature: f32,
-            }
-        },
-    );
-    expect_file!["../../expansions/storyteller.rs"].assert_eq(&expansion);
-    let lines = expansion.lines().count();
-    assert!(lines <= 90, "{lines} lines, the struct's own included");
-}
-
-#[test]
 fn everything() {
     let expansion = expansion(
         quote!(

@@ -1,7 +1,12 @@
 //! What the attribute makes of declarations, without a compiler around it.
 
+#[path = "../../../ui-tests/tests/checkpoints/mod.rs"]
+mod checkpoints;
 mod expansions;
 mod mistakes;
+mod models;
+
+use std::path::Path;
 
 use proc_macro2::TokenStream;
 
@@ -9,7 +14,12 @@ use crate::attribute::pipeline;
 
 /// The expansion as a person would read it.
 fn expansion(arguments: TokenStream, item: TokenStream) -> String {
-    let file = syn::parse2(pipeline(arguments, item, None)).expect("the expansion is Rust");
+    expansion_in(None, arguments, item)
+}
+
+/// The expansion in a crate whose `Cargo.toml` is in this directory.
+fn expansion_in(directory: Option<&Path>, arguments: TokenStream, item: TokenStream) -> String {
+    let file = syn::parse2(pipeline(arguments, item, directory)).expect("the expansion is Rust");
     prettyplease::unparse(&file)
 }
 

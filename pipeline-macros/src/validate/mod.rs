@@ -2,10 +2,12 @@
 //!
 //! Rules that the loader applies as well live in `pipeline-schema`; here are those of the Rust code around them.
 
+mod literals;
 mod model;
 mod params;
 mod shared;
 mod stages;
+mod types;
 mod words;
 
 use std::path::Path;
@@ -33,7 +35,7 @@ pub(crate) fn validate(
     declared: Declared,
     manifest_directory: Option<&Path>,
     errors: &mut Errors,
-) -> Result<Pipeline, Outline> {
+) -> Result<Pipeline, Box<Outline>> {
     let Declared { item, fields } = declared;
     let (architecture, certain) = words::architecture(arguments, &item.ident, errors);
     let spec = if certain { spec_of(&architecture) } else { None };
@@ -58,7 +60,11 @@ pub(crate) fn validate(
     let crate_path = crate_path(arguments, &item.ident);
     let outline = Outline { item, crate_path, architecture, task, stages };
     let model = checkpoint.and_then(|checkpoint| model::declared(arguments, &checkpoint));
-    if errors.is_empty() { Ok(Pipeline { outline, hardware, model, dtype, fields }) } else { Err(outline) }
+    if errors.is_empty() {
+        Ok(Pipeline { outline, hardware, model, dtype, fields })
+    } else {
+        Err(Box::new(outline))
+    }
 }
 
 fn spec_of(architecture: &Architecture) -> Option<&'static ArchitectureSpec> {

@@ -3,12 +3,13 @@
 use pipeline_schema::{ArchitectureSpec, ParameterKind, ParameterSpec, Value, suggest};
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::spanned::Spanned;
-use syn::{Expr, ExprUnary, GenericArgument, Ident, Lit, LitFloat, Member, PathArguments, Type};
+use syn::{Expr, Ident, Member, Type};
 
 use super::DeclaredValue;
+use super::literals::{default_value, number};
+use super::types::{named, option_of};
 use crate::error::Errors;
-use crate::model::{Default, DefaultValue, Field, Range, Role};
+use crate::model::{Default, DefaultValue, Field, ParamField, Range, Role};
 use crate::parse::param::DeclaredRange;
 use crate::parse::{DeclaredField, Literal, Param};
 
@@ -73,11 +74,11 @@ fn table_param(
     });
     let float = matches!(spec.kind, ParameterKind::Float { .. });
     let optional = option_of(ty).is_some();
-    Role::Param {
+    Role::Param(Box::new(ParamField {
         default: default.map(|default| Default { value: default_value(default, float), optional }),
         range: range
             .map(|range| Range { start: number(&range.start, float), end: number(&range.end, float) }),
-    }
+    }))
 }
 
 /// A parameter of an architecture that no table knows.
@@ -89,13 +90,13 @@ fn own_param(name: &Ident, ty: &Type, param: &Param, errors: &mut Errors) -> Rol
         Some(literal) => default_value(literal, float),
         None => DefaultValue::Other(expr.clone()),
     };
-    Role::Param {
+    Role::Param(Box::new(ParamField {
         default: param.default.as_ref().map(|expr| Default { value: value(expr), optional }),
         range: param
             .range
             .as_ref()
             .map(|range| Range { start: number(&range.start, float), end: number(&range.end, float) }),
-    }
+    }))
 }
 
 /// A field's type is one that the parameter can be set from.
@@ -178,81 +179,5 @@ fn as_f64(literal: &Literal) -> f64 {
         Value::Integer(number) => number as f64,
         Value::Float(number) => number,
         _ => f64::NAN,
-    }
-}
-
-fn default_value(literal: Literal, float: bool) -> DefaultValue {
-    match literal {
-        Literal::Number { .. } => DefaultValue::Number(number(&literal, float)),
-        Literal::Boolean(value) => DefaultValue::Boolean(value),
-        Literal::Text(text) => DefaultValue::Text(text),
-        Literal::TextList { expr, texts } => DefaultValue::TextList { texts, span: expr.span() },
-    }
-}
-
-/// A number as Rust wants it: `1` becomes `1.0` where the parameter is a float.
-fn number(literal: &Literal, float: bool) -> Expr {
-    let expr = match literal {
-        Literal::Number { expr, .. } => expr.clone(),
-        other => syn::Expr::Verbatim(other.to_token_stream()),
-    };
-    if float { floating(expr) } else { expr }
-}
-
-fn floating(expr: Expr) -> Expr {
-    match expr {
-        Expr::Lit(mut literal) => {
-            if let Lit::Int(number) = &literal.lit
-                && number.suffix().is_empty()
-            {
-                literal.lit =
-                    Lit::Float(LitFloat::new(&format!("{}.0", number.base10_digits()), number.span()));
-            }
-            Expr::Lit(literal)
-        }
-        Expr::Unary(unary) => Expr::Unary(ExprUnary { expr: Box::new(floating(*unary.expr)), ..unary }),
-        other => other,
-    }
-}
-
-/// `T` of `Option<T>`.
-fn option_of(ty: &Type) -> Option<&Type> {
-    let Type::Path(path) = ungroup(ty) else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == "Option")?;
-    match &last.arguments {
-        PathArguments::AngleBracketed(arguments) => match arguments.args.first()? {
-            GenericArgument::Type(ty) => Some(ty),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// The name of a type as the tables write it: `usize`, `&str`, `Vec<String>`.
-fn named(ty: &Type) -> Option<String> {
-    match ungroup(ty) {
-        Type::Reference(reference) => {
-            named(&reference.elem).filter(|name| name == "str").map(|name| format!("&{name}"))
-        }
-        Type::Path(path) if path.qself.is_none() => {
-            let last = path.path.segments.last()?;
-            match &last.arguments {
-                PathArguments::None => Some(last.ident.to_string()),
-                PathArguments::AngleBracketed(arguments) => match arguments.args.first()? {
-                    GenericArgument::Type(ty) => Some(format!("{}<{}>", last.ident, named(ty)?)),
-                    _ => None,
-                },
-                PathArguments::Parenthesized(_) => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn ungroup(ty: &Type) -> &Type {
-    match ty {
-        Type::Group(group) => ungroup(&group.elem),
-        Type::Paren(paren) => ungroup(&paren.elem),
-        _ => ty,
     }
 }

@@ -14,7 +14,7 @@ const HIDDEN: usize = 8;
 const VOCABULARY: usize = 16;
 
 /// Writes the checkpoints to `crate_directory/checkpoints`, and one where people look for it by mistake.
-pub fn write(crate_directory: &Path) {
+pub(super) fn write(crate_directory: &Path) {
     let root = crate_directory.join("checkpoints");
     let place = |name: &str| root.join(name);
     checkpoint(&place("tiny"), config(), shapes());
