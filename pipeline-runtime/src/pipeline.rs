@@ -316,7 +316,7 @@ where
     /// # Errors
     /// Where a step or the `format` stage fails.
     pub fn finish(mut self) -> Result<Response<D::Output>> {
-        while let Some(delta) = self.next() {
+        for delta in self.by_ref() {
             delta?;
         }
         self.into_response()

@@ -85,13 +85,75 @@ Henry Oliver Peter Arlo Jasper Gus Eli Ned Ralph Louis Simon Walter Barney Jonas
 David Paul Daniel Adam Lucas Emil""".split()
 ANIMALS = """fox rabbit bear mouse owl hedgehog squirrel deer badger otter frog duck cat dog turtle wolf
 mole beaver sparrow goat pony lamb kitten puppy goose raccoon crow hen donkey penguin dragon lion
-elephant monkey unicorn snail tiger zebra giraffe horse pig camel parrot hamster swan panda koala""".split()
-PEOPLE = "baker gardener shepherd painter farmer sailor tailor miller fisher wizard knight robot".split()
+elephant monkey unicorn snail tiger zebra giraffe horse pig camel parrot hamster swan panda koala
+kangaroo hippo rhino leopard cheetah seal whale dolphin octopus crab lobster shark fish salmon toad lizard crocodile
+alligator snake worm ant bee beetle spider butterfly moth ladybug cricket grasshopper dragonfly firefly rat bat weasel marten
+lynx moose reindeer elk bison buffalo cow bull calf sheep ram mule llama alpaca rooster chick turkey
+peacock pigeon dove robin wren finch swallow magpie raven eagle hawk falcon heron stork pelican flamingo ostrich seagull puffin
+woodpecker kingfisher nightingale cuckoo canary chipmunk marmot porcupine skunk possum armadillo anteater sloth lemur gorilla chameleon gecko
+iguana tortoise newt ferret meerkat hyena jackal coyote wombat yak troll dwarf elf fairy ghost giant pirate witch mermaid gnome""".split()
+HELD_OUT_ANIMALS = "walrus platypus gazelle baboon hare jaguar wallaby phoenix ocelot pheasant".split()
+PEOPLE = """baker gardener shepherd painter farmer sailor tailor miller fisher wizard knight robot teacher doctor carpenter
+cook librarian postman musician dancer potter blacksmith astronaut explorer inventor juggler clown beekeeper hunter nurse""".split()
 ADJ = """small little young brave shy curious clever kind gentle cheerful quiet sleepy proud playful
 lonely merry honest patient busy stubborn happy friendly lazy hungry wise tiny old careful""".split()
-_SYL = "ba be bo da di do fa fi ka ki ko la le li lo ma mi mo na ni no pa pi ra ri ro sa so ta ti to va vi za zi zo".split()
-_TAIL = ["", "n", "s", "l", "r", "x", "k", ""]
-_ALLNAMES = set(GIRLS) | set(BOYS)
+# real names that are rarer in the stories, and some that no training text has
+MORE_GIRLS = """Abigail Adele Agnes Aisha Alma Amelia Amina Amy Andrea Angela Anita Annika Ariel Astrid Audrey Aurora Ava Barbara
+Beatrice Becky Betty Bonnie Brenda Bridget Camilla Carla Carmen Carol Cecilia Celia Charlotte Claire Cora Cynthia Dagmar Dana Daphne Deborah
+Delia Diana Dolores Dora Doris Dorothy Edith Eileen Elena Eleanor Elise Eliza Elizabeth Elsa Emily Erica Esther Ethel Evelyn Fatima Fay
+Felicity Fiona Frances Frida Gabriela Gemma Georgia Gerda Gloria Gwen Harriet Hedwig Heidi Helen Helga Henrietta Hilda Ida Ines Ingrid
+Irene Iris Isabel Isla Jane Janet Jasmine Jenny Jessica Joan Johanna Josephine Joyce Judith Juliet Karen Katarina Kathleen Kim Kira Klara
+Lara Laura Lea Leila Leonie Lina Linda Lisa Lola Lotte Louisa Lydia Mabel Madeleine Mae Magda Margaret Maria Marion Marta Mary Matilda
+Maud Megan Melanie Mildred Mina Miriam Mona Monica Muriel Nadia Nancy Naomi Natalie Nelly Nicole Noemi Olga Olive Olivia Pamela Paula
+Petra Phoebe Polly Priya Quinn Rachel Rebecca Regina Renata Rhoda Rita Roberta Rosalind Rosemary Roxanne Ruth Sabine Sally Samantha Sandra
+Selma Sheila Shirley Sigrid Silvia Sonja Stephanie Susan Sybil Sylvia Tabitha Tamara Tania Thelma Theresa Tilda Tina Trudy Una Ursula Valerie
+Vera Veronica Victoria Viola Violet Vivian Wanda Wendy Wilma Winifred Xenia Yasmin Yvonne Zara Zora""".split()
+MORE_BOYS = """Aaron Abel Ahmed Aidan Alan Alastair Albin Aldo Alec Alex Alfred Ali Allan Alvin Amos Andre Andrew Angus Anthony Anton Archie Arthur
+Arvid Axel Barnaby Barry Bart Basil Benedict Benjamin Bernard Bert Bjorn Bob Boyd Bradley Brendan Brian Bryce Caleb Calvin Carl Cedric Chester
+Chris Clarence Claude Clifford Clive Colin Conrad Craig Curtis Cyril Damian Dennis Derek Desmond Dieter Dominic Donald Douglas Duncan Dustin Dylan Edgar
+Edmund Edward Edwin Elliot Elmer Elvis Emmett Eric Ernest Erwin Ethan Eugene Evan Ezra Fabian Fergus Floyd Francis Frank Fred Fritz Gareth Garrett
+Gavin George Gerald Gideon Gilbert Giles Glen Gordon Graham Gregory Gustav Hamish Hans Harold Harry Harvey Hector Herbert Herman Homer Horace Howard
+Hubert Humphrey Ian Igor Isaac Ivan Ivo Jacob Jake James Jan Jared Jason Jeff Jeremy Jerome Jesse Jim Joe Joel Johan John Jordan Joseph Joshua Julian
+Karim Karl Keith Kenneth Kevin Klaus Knut Kurt Kyle Lambert Lance Lars Lawrence Leander Leonard Leroy Leslie Lester Lewis Liam Linus Lloyd Logan Lorenzo
+Luke Magnus Malcolm Manuel Marcel Marco Marcus Mario Martin Marvin Matthew Maurice Maxwell Mervyn Michael Miguel Mike Mohammed Morris Morton Moses
+Murray Nathan Neil Nestor Nicholas Nigel Norbert Norman Olaf Omar Orlando Orson Osbert Oswald Owen Pablo Pascal Patrick Pedro Percy Philip Quentin Rafael
+Ramon Randolph Raymond Reginald Rex Richard Robert Rodney Roger Roland Roman Ronald Rory Ross Roy Rudolf Rufus Rupert Russell Samir Samuel Sandro Scott
+Sean Sebastian Seth Sidney Silas Sven Stanley Stefan Stephen Steven Stuart Sylvester Tariq Ted Terence Thaddeus Thomas Tim Timothy Tobias Todd
+Tony Travis Trevor Tyler Ulrich Vernon Vincent Vito Vladimir Waldo Wallace Warren Wayne Wesley Wilbur Wilfred William Winston Wolfgang Xavier Yannick
+Yusuf Zachary Zeno""".split()
+HELD_OUT_NAMES = """Zelda Boris Hannah Manuela Caroline Dmitri Mortimer Ophelia Beverly Kathryn Leopold Penelope Yolanda Ferdinand Gwendolyn Ignatius
+Jolene Kasimir Lorelei Montgomery Nikita Octavia Philippa Quincy Ramona Sheldon Tallulah Ulysses Valentina Wendell Yvette Zebedee Bianca
+Clementine Dexter Esmeralda Geoffrey Harrison Imogen Jethro""".split()
+_ALLNAMES = set(GIRLS) | set(BOYS) | set(MORE_GIRLS) | set(MORE_BOYS) | set(HELD_OUT_NAMES)
+_HEAD = "b c d f g h j k l m n p r s t v w z".split() * 3 + "br ch cl dr fl fr gl gr kl kr pl pr qu sh sk sl sn st th tr tw y".split()
+_CORE = "aeiou" * 6 + "y"
+_PAIR = "ai au ea ee ei ia ie io oo ou".split()
+_CODA = "n s l r n s l r x k m t d b g p nd rt ck lf ng th rn ll z".split()
+_SPLIT = re.compile(r"(?<=[^aeiouy])(?=[aeiouy])")
+with open(__file__) as _f:
+    _USED = set(re.findall(r"[a-z]+", _f.read().lower()))
+
+
+def invented_name(rng):
+    """A pronounceable name of 3 to 9 letters that is neither a word nor a name of this file."""
+    while True:
+        if rng.random() < 0.5:  # the start of one real name and the end of another
+            first, second = (rng.choice(rng.choice((GIRLS, BOYS, MORE_GIRLS, MORE_BOYS))).lower() for _ in range(2))
+            cuts, ends = [m.start() for m in _SPLIT.finditer(first)], [m.start() for m in _SPLIT.finditer(second)]
+            if not cuts or not ends:
+                continue
+            name = first[:rng.choice(cuts)] + second[rng.choice(ends):]
+        else:  # random syllables
+            name = "" if rng.random() < 0.85 else rng.choice("aeiou") + rng.choice(["", "l", "n", "r"])
+            for _ in range(rng.choice((1, 2, 2, 2, 3))):
+                if name and name[-1] in _CORE and rng.random() < 0.2:
+                    name += rng.choice("nslrm")
+                name += rng.choice(_HEAD) + rng.choice(_CORE if rng.random() < 0.85 else _PAIR)
+            name += rng.choice(_CODA) if rng.random() < 0.5 else ""
+        if 3 <= len(name) <= 9 and name not in _USED and not re.search(r"(.)\1\1|[^aeiouy]{4}|[aeiouy]{3}", name):
+            return name.capitalize()
+
+
 COLORS = "red blue green yellow purple orange silver golden little old white pink".split()
 THINGS = """scarf hat kite lantern basket drum flute whistle bell button blanket key ball teapot umbrella
 book spoon mitten ribbon necklace backpack marble compass paintbrush cup mirror spinning-top""".split()
@@ -101,22 +163,18 @@ KIN = ["mother", "father", "grandmother", "grandfather", "aunt", "uncle", "siste
 
 def character(rng, taken=(), kind=None, name=None):
     girl = rng.random() < 0.5
-    if name is None:
-        if rng.random() < 0.08:  # a name from no list, so that copying a name is learnt
-            while True:
-                name = "".join(rng.choice(_SYL) for _ in range(rng.choice((2, 2, 3)))) + rng.choice(_TAIL)
-                name = name.capitalize()
-                if name not in _ALLNAMES and name not in taken:
-                    break
+    while name is None or name in taken:
+        r = rng.random()
+        if r < 0.45:
+            name = rng.choice(GIRLS if girl else BOYS)
+        elif r < 0.65:
+            name = rng.choice(MORE_GIRLS if girl else MORE_BOYS)
         else:
-            while True:
-                name = rng.choice(GIRLS if girl else BOYS)
-                if name not in taken:
-                    break
+            name = invented_name(rng)
     if kind is None:
         r = rng.random()
         if r < 0.74:
-            kind = rng.choice(ANIMALS)
+            kind = rng.choice(ANIMALS[:47] if rng.random() < 0.5 else ANIMALS)  # the first ones are more common
         elif r < 0.88:
             kind = rng.choice(PEOPLE)
         elif r < 0.96:
@@ -145,10 +203,10 @@ LANDS = [
     (["high in the mountains", "in a wooden cabin in the mountains", "on the side of a snowy mountain", "in a green valley between two mountains"], "mountain",
      ["behind the gray boulder", "near the clear spring", "inside the narrow cave", "beside the goat path", "under the lone pine tree", "behind the wooden cabin", "near the rope bridge", "on the flat rock"],
      ["Snow shone on the highest peaks.", "An eagle circled in the sky.", "The wind whistled between the rocks.", "The air was fresh and clear."]),
-    (["in a wide meadow", "in a sunny meadow", "in a cozy home under a meadow", "at the edge of a flowery meadow"], "meadow",
+    (["in a wide meadow", "in a sunny meadow", "in a cozy home beside a meadow", "at the edge of a flowery meadow"], "meadow",
      ["among the tall sunflowers", "under the willow tree", "beside the winding brook", "behind the stone wall", "near the beehives", "in the long grass", "under the rose bush", "beside the round hill"],
      ["Bees hummed around the flowers.", "Butterflies flew from flower to flower.", "The grass was soft and green.", "The clouds looked like sheep."]),
-    (["beside a blue lake", "in a small house on a lake", "near a calm lake", "on the shore of a wide lake"], "lake",
+    (["beside a blue lake", "in a small house by a lake", "near a calm lake", "on the shore of a wide lake"], "lake",
      ["under the wooden dock", "among the reeds", "beside the water lilies", "behind the boathouse", "near the beaver dam", "by the smooth stones", "under the weeping willow", "near the old rowboat"],
      ["Little fish jumped in the water.", "The lake was as smooth as glass.", "Dragonflies danced over the water.", "Mist floated above the lake."]),
     (["in a busy town", "in a tall house in town", "above a toy shop in town", "in a town with crooked streets"], "town",
@@ -158,6 +216,8 @@ LANDS = [
      ["behind the throne", "inside the tall tower", "near the rose garden", "beside the moat", "under the long table", "behind the kitchen door", "near the stables", "under the stone stairs"],
      ["Flags waved from the towers.", "The halls were quiet and cool.", "A fire was burning in the great hall.", "The cook was baking sweet rolls."]),
 ]
+
+INLAND = {"farm": "on the farm", "beach": "on the beach", "mountain": "on the mountain", "lake": "by the lake"}
 
 TIMES = ["One [sunny|bright|cold|foggy|rainy|windy|warm|quiet|gray|fine] [morning|afternoon|day]", "One day",
          "Early one morning", "On the first day of [spring|summer|autumn|winter]", "One [Monday|Sunday|Friday] morning",
@@ -199,7 +259,7 @@ TRAIT = ["[{N}|{He}] loved {hobing}[ more than anything else| with all {his} hea
 
 END = ["That night, {N} fell asleep with a smile.", "{N} smiled all the way home.", "It was the best day {N} had ever had.",
        "From that day on, {N} and {N2} were [the best of friends|never apart for long].", "And [they|{N} and {N2}] lived happily ever after.",
-       "{N} never forgot that day.", "That evening, {N} told {his} {kin} the whole story.", "And when the stars came out, {N} was the happiest {K} in the {land}.",
+       "{N} never forgot that day.", "That evening, {N} told {his} {kin} the whole story.", "And when the stars came out, {N} was the happiest {K} {inland}.",
        "{N} and {N2} still laugh about it today.", "And so the day ended with a [warm hug|happy song|cup of hot tea]."]
 
 # ---------------------------------------------------------------- plots: (topics for chat, lines)
@@ -213,14 +273,14 @@ PLOTS = [
 [Then {he} asked {F1} for help.|Then {he} met {F1}.|Soon {F1} came by.]
 "Have you seen my {thing}?" asked {N}.
 ["No, but I will help you look for it," said {N2}.|"Not today, but two can search better than one," said {N2}.|"Do not worry, we will find it together," said {N2}.|{N2} shook {his2} head. "No, but let us look for it together."]
-?[Together they searched the whole {land}.|The two friends looked everywhere.|They searched all afternoon.|They walked slowly and looked very carefully.]
+?[Together they searched the whole {search}.|The two friends looked everywhere.|They searched all afternoon.|They walked slowly and looked very carefully.]
 [At last|Finally|Just before dark], they found the {thing} {at3}.
 ?[The wind had carried it there.|A cheeky magpie had hidden it there.|It had been there all the time.|{N} remembered that {he} had played there the day before.]
 ["Thank you, {N2}!" [cried|said] {N}[ with a big smile| happily|].|{N} hugged {N2} and danced with joy.|{N} was so happy that {he} hugged {N2}.]
 [From then on, {N} always kept {his} {thing0} in a safe place.|{N} held the {thing0} tightly all the way home.|After that, {N} never left the {thing0} behind again.]"""),
 
     (["a lost {baby}", "helping a {baby}", "a {baby} that needs help"], """
-[{time}, {N} heard a [soft|sad|tiny] cry {at1}.|{time}, while {he} was walking {at1}, {N} heard a [soft|sad|tiny] cry.]
+[{time}, {N} heard a [soft|sad|tiny] cry {at1}.|{time}, while {he} was picking flowers, {N} heard a [soft|sad|tiny] cry.]
 [There {he} found a {baby} all alone.|It was a {baby}, cold and all alone.|A {baby} was sitting there and shaking with fear.]
 ["Where is your mother?" asked {N}.|"Do not be afraid, I will help you," said {N}.|"You poor little thing," said {N} softly.] [But the {baby} only cried.|The {baby} looked up with big eyes.]
 [{N} gave it some [water|bread|warm milk] and wrapped it in {his} {thing0c}.|{N} picked it up gently and kept it warm.|{N} sat down beside it and sang a quiet song.]
@@ -236,7 +296,7 @@ PLOTS = [
     (["a birthday present", "making a gift for a friend", "a birthday"], """
 [The birthday of {F1} was coming soon.|Tomorrow was the birthday of {F1}.|In two days it would be the birthday of {F1}.]
 [{N} wanted to give {N2} something special, but {he} had no money.|{N} had no present yet, and {he} began to worry.|{N} looked in every shop, but everything cost too much.]
-["What can I do?" [asked {N}|{he} sighed].|{N} sat down {at1} and thought hard.|{N} walked around the {land} and thought about it all day.]
+["What can I do?" [asked {N}|{he} sighed].|{N} sat down {at1} and thought hard.|{N} went for a walk and thought about it all day.]
 [Then {he} had an idea.|Suddenly {he} had a good idea.|Then {he} saw something {at2} and had an idea.] "I will make {agift} with my own hands," {he} said.
 [{He} worked all day and half the night.|{He} worked so hard that {he} forgot to eat.|It took a long time, but {he} did not stop.]
 ?[Once it almost broke, and {he} had to start again.|{His} {kin} gave {him} some good advice.|It was not easy, and {his} fingers were sore.]
@@ -264,7 +324,7 @@ PLOTS = [
     (["being afraid", "someone who is afraid of {fear}", "being brave", "courage"], """
 [But {N} had a secret. {He} was afraid of {fear}.|There was only one problem. {N} was afraid of {fear}.|But there was one thing that scared {him}, and that was {fear}.]
 ?[Some of the others laughed at {him}.|{He} never told anyone about it.|{He} often stayed at home because of it.|Sometimes {he} even dreamed about it.]
-[{time}|One day], {F1} [came to visit|came by] and [asked|said], "Will you come with me {at1}?"
+[{time}|One day], {F1} [came to visit|came by] and [asked|said], "Will you come for a walk with me?"
 ["I cannot go," said {N}. "I am afraid of {fear}."|{N} looked at the ground. "I am too scared," {he} said.|{N} began to shake. "Please do not laugh, but I am afraid of {fear}," {he} said.]
 ["Everyone is afraid of something," said {N2} kindly.|{N2} did not laugh. "I was afraid too when I was small," {he2} said.|"Being brave means to try even when you are scared," said {N2}.]
 {advice}
@@ -291,15 +351,15 @@ PLOTS = [
 
     (["learning to {skill}", "a {K} who wants to {skill}", "practice"], """
 [More than anything, {N} wanted to learn to {skill}.|{N} had one big dream. {He} wanted to {skill}.|{time}, {N} saw someone {skilling} and wanted to learn it too.]
-[{time}, {he} tried it for the first time, but {fail}.|The first time {he} tried, {fail}.|{He} tried it {at1}, but {fail}.]
+[{time}, {he} tried it for the first time, but {fail}.|The first time {he} tried, {fail}.|{He} tried it when nobody was looking, but {fail}.]
 ?[Some of the others laughed.|{N} was so angry that {he} kicked a stone.|"I will never learn it," said {N} sadly.|{N} sat down and almost gave up.]
 [Then {F1} sat down next to {him}.|{F1} had seen everything.|{F1} came over to {him}.]
 ["Nobody can do it the first time," said {N2}.|"It took me a whole year to learn it," said {N2}.|"You only need to practice a little every day," said {N2}.] ["Come, I will show you."|"Let us try it together."|"Watch me and then try again."]
-[So they practiced every day {at2}.|Every [morning|evening], they met {at2} and practiced.|Day after day, {N} practiced {skilling}.]
+[So they practiced every day before breakfast.|Every [morning|evening], they met and practiced.|Day after day, {N} practiced {skilling}.]
 [Sometimes it went well, and sometimes it did not.|Slowly, {N} got better and better.|{N} made many mistakes, but {he} learned from each of them.]
 ?["Again," said {N2} every time. "Once more."|When {he} was tired, {N2} made {him} laugh.|Even when it rained, {he} did not stop.]
 [On the day of the [big|summer|village] festival, {N} showed everyone what {he} had learned.|After three weeks, {N} could do it all alone.|Then, one fine day, everything went right.]
-[Everyone clapped and cheered.|The whole {land} clapped for {him}.|"Bravo!" shouted {N2}.|{N2} clapped the loudest of all.]
+[Everyone clapped and cheered.|Everyone {inland} clapped for {him}.|"Bravo!" shouted {N2}.|{N2} clapped the loudest of all.]
 ["I could not have done it without you," {N} said to {N2}.|"Thank you for believing in me," {N} said to {N2}.]
 [{N} learned that practice makes perfect.|And {N} knew that {he} could learn anything if {he} did not give up.|Now {N} teaches the little ones how to {skill}.]"""),
 
@@ -332,13 +392,13 @@ PLOTS = [
 [{N} learned that the truth is always better.|From then on, {N} always told the truth.|And their friendship was stronger than before.]"""),
 
     (["a race", "a great race", "a {K} in a race"], """
-[{time}, there was a big race in the {land}.|{time}, everyone came together for the great race.|Every year there was a race around the {land}, and this year {N} wanted to win it.]
+[{time}, there was a big race {inland}.|{time}, everyone came together for the great race.|Every year there was a race {around}, and this year {N} wanted to win it.]
 [The first prize was a {thing}.|The winner would get a {thing}.|{N} had practiced for weeks.]
 ?["I am the fastest of all," said {N}.|{N} stood at the start and could hardly wait.|"Today I will win," {N} said to {self}.]
 [Among the runners was {F1}.|Next to {him} stood {F1}.] ["Good luck, {N}," said {N2}.|"May the best one win," said {N2}.|{N2} shook hands with {him}.]
 ["One, two, three, go!" [called|shouted] the old owl.|A bell rang, and they all ran off.|A flag went down, and the race began.]
 [Soon {N} was ahead of everyone.|{N} ran like the wind and passed one after another.|At first {N} was last, but {he} got faster and faster.]
-[Then {he} heard a cry. {N2} had fallen {at1} and hurt {his2} leg.|But {at1}, {he} saw {N2}, who had fallen and could not get up.]
+[Then {he} heard a cry. {N2} had fallen over a root and hurt {his2} leg.|But behind the last turn, {he} saw {N2}, who had fallen and could not get up.]
 [{N} could see the finish line. But {he} turned around.|{N} stopped at once. The prize was not important anymore.|"I can win," thought {N}, "or I can help."] ["Lean on me," {he} said to {N2}.|{He} ran back and helped {N2} to stand up.]
 [Slowly, they walked to the finish together.|Arm in arm, they walked on while the others ran past them.|They were the last ones to arrive.]
 [But everyone cheered for them louder than for the winner.|But the crowd clapped and threw flowers.|But nobody laughed. Everyone was clapping.]
@@ -346,7 +406,7 @@ PLOTS = [
 [{N} learned that a friend is worth more than a prize.|It was the best race of {his} life.]"""),
 
     (["building a {build}", "a {build}", "working together"], """
-[{time}, {N} wanted to build a {build}.|{time}, {N} decided to build a {build} {at1}.|For a long time, {N} had dreamed of building a {build}.]
+[{time}, {N} wanted to build a {build}.|{time}, {N} decided to build a {build} all alone.|For a long time, {N} had dreamed of building a {build}.]
 [{He} collected {mats} and started at once.|{He} took {mats} and began to work.|First, {he} needed {mats}.]
 [But it was hard work for one little {K}.|But everything fell down again and again.|But the pieces did not fit, and {he} hit {his} own thumb.] ["This will never work," said {N}.|{N} wiped {his} face and sighed.|"I cannot do it alone," said {N}.]
 [{F1} came by and watched {him}.|Then {F1} came by.|{F1} heard the noise and came to see.] "What are you doing?" asked {N2}.
@@ -355,7 +415,7 @@ PLOTS = [
 [They worked together until the sun went down.|One of them held the wood, and the other tied the knots.|{N2} measured, {N} cut, and both of them sang.]
 ?[When it rained, they waited under a big leaf.|They made mistakes, but they laughed about them.|At noon, they shared bread and apples.]
 [After three days, the {build} was ready.|At last, the {build} was finished.|When the last knot was tied, they stepped back and looked.]
-?[It was a little crooked, but it was strong.|It was the finest {build} in the whole {land}.|They painted it {color} and gave it a name.]
+?[It was a little crooked, but it was strong.|It was the finest {build} far and wide.|They painted it {color} and gave it a name.]
 ["We did it together," said {N}.|"I could never have done it alone," said {N}.|{N} and {N2} jumped up and down with joy.]
 [{builduse}|Everyone came to see it, and the two builders were very proud.] [{N} learned that many hands make light work.|From then on, they built many things together.]"""),
 
@@ -364,7 +424,7 @@ PLOTS = [
 [{detail}|{He} was singing and did not look at the path.|{He} followed a blue butterfly farther and farther.]
 [Suddenly the {fog} became so thick that {he} could not see the path.|Then the {fog} came, and everything looked the same.|When {he} looked around, there was {fog} on every side.]
 ["I am lost," said {N}, and {his} voice was very small.|{N} walked in circles and got more and more worried.|"Which way is home?" asked {N}, but nobody answered.]
-?[{He} passed a place {at1}, and then {he} passed it again.|{He} sat down {at1} and tried not to cry.|{He} called for help, but only the wind answered.]
+?[{He} passed the same [big stone|old fence|crooked tree] three times.|{He} sat down {at1} and tried not to cry.|{He} called for help, but only the wind answered.]
 [But {N} remembered what {his} {kin} had told {him}. "When you are lost, stay calm and listen."|Then {he} took a deep breath and listened.|"I must stay calm," {he} said to {self}.]
 [Far away, {he} heard {sound}.|Then {he} heard {sound}.|Somewhere in the {fog}, there was {sound}.]
 [{N} followed it, step by step.|{He} got up and walked toward it.|{He} went on slowly, and it became louder and louder.]
@@ -400,8 +460,8 @@ PLOTS = [
 [The {magic} never spoke again, but {N} did not mind.|After that, the {magic} was just a {magic}, but {N} kept it forever.|{N} put the {magic} on the table, where it still shines a little at night.]"""),
 
     (["growing {plant}", "a garden", "a tiny seed"], """
-[{time}, {N} planted some seeds {at1}.|{time}, {N} found a bag of seeds and planted them {at1}.|In spring, {N} wanted to grow {plant}.]
-?["Soon I will have the best {plant} in the {land}," said {N}.|{He} gave them water and waited.|"Please grow fast," {he} said to the seeds.]
+[{time}, {N} planted some seeds in {his} [little|small] garden.|{time}, {N} found a bag of seeds and planted them [behind|in front of] {his} house.|In spring, {N} wanted to grow {plant}.]
+?["Soon I will have the best {plant} {inland}," said {N}.|{He} gave them water and waited.|"Please grow fast," {he} said to the seeds.]
 [The next day, {he} looked, but there was nothing.|One day passed, then two, then three. Nothing happened.|Every morning, {N} ran out to look, but the ground was bare.]
 ["Why is nothing growing?" asked {N}.|"I did something wrong," said {N} sadly.|{N} wanted to dig the seeds up again.]
 [{F1} was working nearby and smiled.|{F1} looked over the fence.|{F1} came by with a watering can.] ["Be patient," said {N2}. "Good things need time."|"Seeds sleep before they wake up," said {N2}.|"They need sun, water and a little love," said {N2}.]
@@ -410,7 +470,7 @@ PLOTS = [
 [One morning, there was something green.|And then, one morning, a tiny green leaf looked out of the ground.]
 ?["They are growing!" shouted {N}.|{N} danced around the garden.|{N} ran to tell {N2}.] [The leaves grew bigger every day.|After a few weeks, the plants were taller than {N}.]
 [In summer|When autumn came|At last], {N} had more {plant} than {he} could carry.
-[{He} invited everyone to a big dinner.|{He} gave a full basket to every neighbor.|{He} and {N2} made a big feast for the whole {land}.]
+[{He} invited everyone to a big dinner.|{He} gave a full basket to every neighbor.|{He} and {N2} made a big feast for everyone {inland}.]
 [{N} learned that good things take time.|"You were right," {N} said to {N2}. "It was worth the wait."|And next spring, {N} planted even more.]"""),
 
     (["a kind deed", "helping a stranger", "kindness"], """
@@ -422,7 +482,7 @@ PLOTS = [
 [So {N} helped {him2} all the way home.|It took a long time, but {N} did not complain.|They walked slowly and talked about the old days.]
 [{N2} had no money to give. "One day, I will help you too," {he2} said.|"I will not forget you," said {N2}.|{N2} gave {him} a warm smile and a small {color} whistle. "Blow it when you need help," {he2} said.]
 ?[Many weeks passed.|{N} soon forgot about it.|Spring came and went.]
-[Then, in winter, {N} fell into a deep hole {at2}.|Then one night, {N} got lost in the snow {at2}.|Then one day, {N}'s cart broke down {at2}.] [{He} called and called, but nobody came.|"Is anybody there?" {he} shouted.|{He} was cold and all alone.]
+[Then, in winter, {N} fell into a deep hole.|Then one night, {N} got lost in the snow.|Then one day, {N}'s cart broke down far from home.] [{He} called and called, but nobody came.|"Is anybody there?" {he} shouted.|{He} was cold and all alone.]
 [Suddenly {he} saw a light. It was {N2}!|Then {he} heard a voice. "Hold on, {N}!" It was {N2}.]
 [{N2} had brought a long rope and strong friends.|{N2} knew every path and led {him} home safely.|{N2} gave {him} a warm coat and helped {him} home.]
 ["You helped me, and now I help you," said {N2}.|"A kind deed always comes back," said {N2}.] [{N} hugged {him2} for a long time.|And from then on, {N} visited {him2} every week.]"""),
@@ -434,7 +494,7 @@ PLOTS = [
 ?[Then {he} built a tower of [boxes|chairs|stones], but it fell over.|Then {he} climbed onto the roof, but it was still far away.|Then {he} tried to catch it with a fishing net.]
 [{F1} saw {him} and asked, "What are you doing?"|{F1} heard the noise and came out.] ["I want to catch the {sky}," said {N}.|{N} told {N2} about {his} plan.]
 [{N2} did not laugh.|{N2} thought about it.|{N2} smiled.] ["Come with me," {he2} said. "I want to show you something."|"Follow me to the water," {he2} said.]
-[They walked to a pond {at1}.|{N2} led {him} to a still pond {at1}.]
+[They walked to a pond not far away.|{N2} led {him} to a still pond behind the trees.]
 ["Look," said {N2}. In the water, {N} saw the {sky}.|There it was! The {sky} was shining in the water, close enough to touch.]
 [{N} put {his} hand into the water, but the picture broke into a thousand pieces.|{N} tried to pick it up, but there was only water in {his} hands.]
 ["You cannot own it," said {N2}, "but you can look at it whenever you like."|"Some things belong to everyone," said {N2}. "That is why they are so beautiful."]
@@ -442,7 +502,7 @@ PLOTS = [
 [And every clear evening, they met at the pond again.|From then on, {N} did not want to own it anymore.]"""),
 
     (["a festival", "a {K} at the festival", "finding your talent"], """
-[Every year there was a big festival in the {land}.|{time}, everyone was getting ready for the festival.|The {season} festival was only one day away.]
+[Every year there was a big festival {inland}.|{time}, everyone was getting ready for the festival.|The {season} festival was only one day away.]
 ?[Everyone had to bring something special.|Everyone wanted to show what they could do.|Everybody was cooking, painting and singing.]
 [But {N} did not know what to bring.|But {N} thought that {he} had no talent at all.|Only {N} had nothing to show.]
 [{He} tried to bake a {food}, but it burned.|{He} tried to dance, but {he} fell over {his} own feet.|{He} tried to paint a picture, but it looked like soup.] [{He} tried to sing, but the dogs began to howl.|Then {he} tried to juggle, but the balls fell into the water.|"I am good at nothing," {he} said.]
@@ -457,13 +517,13 @@ PLOTS = [
     (["a letter", "delivering a {parcel}", "an important delivery"], """
 [{time}, {N} had an important job. {He} had to bring a {parcel} to {F1}.|{time}, {his} {kin} gave {N} a {parcel} for {F1}.]
 ?["Be careful with it," said {his} {kin}.|"I will not stop until I am there," said {N}.|{N} put it into {his} bag and left at once.]
-[{N2}'s house was far away, on the other side of the {land}.|It was a long way to {N2}'s house.]
+[{N2}'s house was far away, {farland}.|It was a long way to {N2}'s house.]
 [First, {he} came to a river. The bridge was broken, so {he} jumped from stone to stone.|First, {he} had to climb a steep hill with the sun in {his} eyes.|First, {he} took the wrong path and had to turn around.]
 [Then {he} came to a place {at1}. {detail} But {N} did not stop to play.|Then {he} passed some children who were playing {at1}. "Play with us!" they called. "Later," said {N}.]
 [Suddenly it began to rain, and {he} hid the {parcel} under {his} coat.|Then the wind blew the {parcel} out of {his} hands, and {he} had to run after it.|Then a big dog stood in {his} way, but {N} gave it some bread and walked on.]
 ?[{His} feet hurt, but {he} thought of {N2} and went on.|"Only one more hill," {he} said to {self}.|It got darker and darker.]
 [In the evening, {he} saw {N2}'s house at last.|When the first stars came out, {N} knocked on {N2}'s door.]
-["{N}! You came all this way in this weather?" asked {N2}.|{N2} opened the door and could not believe {his2} eyes.] ["I have something for you," said {N}.|{N} gave {him2} the {parcel} with a proud smile.]
+["Is it you, {N}? You came all this way in this weather?" asked {N2}.|{N2} opened the door and could not believe {his2} eyes.] ["I have something for you," said {N}.|{N} gave {him2} the {parcel} with a proud smile.]
 [{N2} opened it with shaking hands.|{N2} sat down and opened it slowly.] {news}
 ["You have made me very happy," said {N2}.|{N2} laughed and cried at the same time.] [{He2} gave {N} hot soup and a soft bed for the night.|Then they ate a {food} together.]
 [{N} was tired, but {he} was very proud.|And {N} knew that the long way had been worth it.]"""),
@@ -501,7 +561,7 @@ FEARS = [
     ("the old bridge", "[\"I will go first, and you hold my hand,\" said {N2}.|\"It has carried bigger ones than you,\" said {N2}.]",
      "[Soon {N} was standing on the other side.|The bridge shook a little, but it held, and {N} reached the other side.]"),
     ("big dogs", "[\"Hold out your hand and let the dog smell it,\" said {N2}.|\"The dog wants to play with you,\" said {N2}.]",
-     "[{N}'s big dog licked the hand and sat down.|The big dog wagged its tail and gave {N} a ball.]"),
+     "[The big dog licked {his} hand and sat down.|The big dog wagged its tail and gave {N} a ball.]"),
     ("singing in front of others", "[\"Look only at me when you sing,\" said {N2}.|\"I will sing with you,\" said {N2}.]",
      "[{N} sang the whole song, and everyone clapped.|{N}'s voice was clear and strong, and everyone listened.]"),
 ]
@@ -573,12 +633,14 @@ def story(rng, kind=None, name=None):
     parcel, news = rng.choice(PARCELS)
     gift = rng.choice(GIFTS)
     food, food2 = rng.sample(FOODS, 2)
-    ctx = {"N": n1, "K": k1, "A": adj, "B": adj2, "N2": n2, "K2": k2, "A2": adj3, "home": rng.choice(homes), "land": land,
+    ctx = {"N": n1, "K": k1, "A": adj, "B": adj2, "N2": n2, "K2": k2, "A2": adj3, "home": rng.choice(homes), "land": land, "inland": INLAND.get(land, "in the " + land),
+           "search": {"lake": "shore"}.get(land, land), "around": {"beach": "along the beach"}.get(land, "around the " + land),
+           "farland": ("at the other end of the " if land in ("beach", "castle") else "on the other side of the ") + land,
            "at1": at[0], "at2": at[1], "at3": at[2], "at1x": at[0], "detail": rng.choice(details),
            "thing": color + " " + thing0, "thing0": thing0, "thing0c": rng.choice(["coat", "blanket", "scarf", "shirt"]), "kin": rng.choice(KIN),
            "hob": hob, "hobing": hobing, "fear": fear, "skill": skill, "skilling": skilling, "noise": noise, "build": build, "mats": mats, "builduse": builduse,
            "food": food, "food2": food2, "baby": rng.choice(BABIES), "agift": "a " + gift, "thegift": "the " + gift, "vase": rng.choice(VASES),
-           "fog": rng.choice(["fog", "mist", "snow"]), "sky": rng.choice(["moon", "evening star", "rainbow", "brightest star"]),
+           "fog": rng.choice(["fog", "mist"]), "sky": rng.choice(["moon", "evening star", "rainbow", "brightest star"]),
            "magic": rng.choice(MAGICS), "plant": rng.choice(PLANTS), "parcel": parcel, "color": rng.choice(COLORS[:8]),
            "season": rng.choice(["spring", "summer", "autumn", "winter"]), "place2": rng.choice(["together", "back together"]), "he3": rng.choice(["he", "she"])}
     if p == 9 and g1 == g2:  # the winner's pronoun agrees with the cast, so that the cast can be checked
@@ -626,18 +688,26 @@ HELD_OUT_SHARE = 0.15
 
 
 def sum_split(seed=7):
-    """All unordered pairs of 0..99, split into (train, held out). Both orders of a pair stay together."""
+    """All unordered pairs of 0..99, split into (train, held out). Both orders of a pair stay together. Of the
+    55 pairs of one-digit numbers 6 are held out, none of them a number and itself or its neighbor."""
     pairs = [(a, b) for a in range(100) for b in range(a, 100)]
     random.Random(seed).shuffle(pairs)
     cut = int(len(pairs) * HELD_OUT_SHARE)
-    return pairs[cut:], pairs[:cut]
+    held = set(random.Random(seed).sample([(a, b) for a in range(10) for b in range(a + 2, 10)], 6))
+    held |= {p for p in pairs[:cut] if p[1] > 9}
+    return [p for p in pairs if p not in held], [p for p in pairs if p in held]
 
 
 _TRAIN_SUMS = sum_split()[0]
+_SMALL_SUMS = [p for p in _TRAIN_SUMS if p[1] < 10]
+_MIXED_SUMS = [p for p in _TRAIN_SUMS if p[0] < 10 <= p[1]]
+_LARGE_SUMS = [p for p in _TRAIN_SUMS if p[0] > 9]
 
 
 def sum_pair(rng):
-    a, b = rng.choice(_TRAIN_SUMS)
+    """A pair from the training part; 30 % have a one-digit number, which an even draw makes much rarer."""
+    r = rng.random()
+    a, b = rng.choice(_SMALL_SUMS if r < 0.1 else _MIXED_SUMS if r < 0.3 else _LARGE_SUMS)
     return (a, b) if rng.random() < 0.5 else (b, a)
 
 
@@ -925,7 +995,7 @@ def turn(rng, kind):
         return _end(expand(_TELL, {}, rng) + " " + what), text
     if kind == "sum":
         a, b = sum_pair(rng)
-        q = rng.choice(["What is {} + {}?", "What is {} + {}?", "How much is {} + {}?", "What is {} plus {}?", "Add {} and {}.", "Can you add {} and {}?", "What is the sum of {} and {}?", "{} + {} = ?"])
+        q = rng.choice(["What is {} + {}?", "What is {} + {}?", "How much is {} + {}?", "What is {} plus {}?", "Add {} and {}.", "Can you add {} and {}?", "What is the sum of {} and {}?", "{} + {} = ?", "What is {}+{}?", "{} + {}"])
         return q.format(a, b), f"{a} + {b} = {a + b}"
     if kind == "weather":
         text, f = weather(rng)
