@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::InstructionSet;
 use super::parallel::for_each_block;
-use super::simd::{Kernel, Products, Simd, Units};
+use super::simd::{Kernel, Products, Simd, Units, prefetch};
 
 /// `f32` of the buffer that is read: 256 MiB, several times the last cache.
 const BUFFER: usize = 1 << 26;
@@ -120,6 +120,8 @@ impl Kernel for Read<'_> {
         let mut sums = [simd.zero(); 4];
         for elements in self.0.chunks_exact(4 * S::LANES) {
             for (sum, vector) in sums.iter_mut().zip(elements.chunks_exact(S::LANES)) {
+                // Across the end of the page, where the processor's own prefetching stops.
+                prefetch(vector.as_ptr().wrapping_byte_add(4096));
                 *sum = simd.add(*sum, simd.load_slice(vector));
             }
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{AttentionSequence, AttentionShape};
 use crate::kernels::matmul::tile::{Broadcast, tile};
-use crate::kernels::matmul::{BLOCK_OUTPUTS, PackPanel, PackedProduct, Packing, weight_scratch};
+use crate::kernels::matmul::{BLOCK_OUTPUTS, PackPanel, Packing, Product, weight_scratch};
 use crate::kernels::parallel::SharedSlice;
 use crate::kernels::scratch::with_scratch;
 use crate::kernels::simd::{F32Units, Kernel, Products, Simd};
@@ -39,7 +39,7 @@ pub(super) fn attend(
         let token = sequence.queries.start + queries.start + row / group;
         (token * heads + kv_head * group + row % group) * head_dim
     };
-    let packing = Packing::of(isa, MatrixRef::F32(&[]));
+    let packing = Packing::of_units(isa);
     let sizes = Sizes::new(shape, rows, packing);
     with_scratch(sizes.total(), |scratch| {
         let (packed, scratch) = scratch.split_at_mut(sizes.packed);
@@ -48,8 +48,8 @@ pub(super) fn attend(
         let (values, scratch) = scratch.split_at_mut(sizes.values);
         let (sums, state) = scratch.split_at_mut(sizes.sums);
         for (panel, target) in packed.chunks_exact_mut(packing.panel_length(head_dim)).enumerate() {
-            let first = panel * packing.tile_rows;
-            let count = packing.tile_rows.min(rows - first);
+            let first = panel * packing.height;
+            let count = packing.height.min(rows - first);
             let mut sources: [&[f32]; 8] = [&[]; 8];
             for (row, source) in sources.iter_mut().enumerate().take(count) {
                 *source = &query[place(first + row)..][..head_dim];
@@ -61,6 +61,7 @@ pub(super) fn attend(
             sequence,
             kv_head,
             queries: queries.clone(),
+            packing,
             packed,
             weights,
             scores,
@@ -84,7 +85,7 @@ pub(super) fn attend(
 struct Sizes {
     /// The queries in panels.
     packed: usize,
-    /// What [`PackedProduct`] needs.
+    /// What [`Product`] needs.
     weights: usize,
     /// (padded rows, KEYS)
     scores: usize,
@@ -99,11 +100,11 @@ struct Sizes {
 
 impl Sizes {
     fn new(shape: AttentionShape, rows: usize, packing: Packing) -> Sizes {
-        let padded_rows = rows.next_multiple_of(packing.tile_rows);
+        let padded_rows = rows.next_multiple_of(packing.height);
         let padded_dim = padded_dim(shape.head_dim);
         Sizes {
             packed: packing.length(rows, shape.head_dim),
-            weights: weight_scratch(),
+            weights: weight_scratch(packing),
             scores: padded_rows * KEYS,
             values: KEYS * padded_dim,
             sums: padded_rows * padded_dim,
@@ -128,6 +129,7 @@ struct Block<'a> {
     sequence: &'a AttentionSequence<'a>,
     kv_head: usize,
     queries: Range<usize>,
+    packing: Packing,
     packed: &'a [f32],
     weights: &'a mut [f32],
     scores: &'a mut [f32],
@@ -162,8 +164,9 @@ impl Block<'_> {
         let keys = &self.sequence.keys[self.kv_head * head_dim..];
         for start in (first..last).step_by(KEYS) {
             let block = start..last.min(start + KEYS);
-            let product = PackedProduct {
+            let product = Product {
                 activations: self.packed,
+                packing: self.packing,
                 rows,
                 weight: MatrixRef::F32(keys),
                 in_features: head_dim,
@@ -174,7 +177,7 @@ impl Block<'_> {
                 accumulate: false,
                 scratch: &mut *self.weights,
             };
-            product.product::<S, F32Units, R>(simd, keys);
+            product.many_rows::<S, F32Units, R>(simd, keys);
             self.soften(simd, block.clone());
             self.copy_values(simd, block.clone());
             self.add_values::<S, R>(simd, rows, block.len());

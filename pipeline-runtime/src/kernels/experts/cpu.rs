@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::groups::{Group, Groups, Row};
+use super::groups::{Group, Groups};
 use super::{ExpertRouting, ExpertWeights, ExpertsShape};
 use crate::kernels::activation::SiluMultiply;
 use crate::kernels::matmul::{
-    BLOCK_OUTPUTS, FEW_ROWS, FewRows, PackPanel, PackedProduct, Packing, block_outputs, weight_scratch,
+    BLOCK_OUTPUTS, Order, PackPanel, Packing, Product, block_outputs, weight_scratch,
 };
 use crate::kernels::parallel::{PRODUCTS_WORTH_A_FORK, SharedSlice, block_range, for_each_block};
 use crate::kernels::scratch::with_scratch;
@@ -33,8 +33,8 @@ pub(super) fn feed_forward(
             weights,
             input: input_length,
             activated: activated_length,
-            packings: (group.count > FEW_ROWS)
-                .then(|| [Packing::of(isa, weights.gate), Packing::of(isa, weights.down)]),
+            packing_in: Packing::of(isa, weights.gate, group.count),
+            packing_out: Packing::of(isa, weights.down, group.count),
         };
         input_length += job.input_length(shape);
         activated_length += job.activated_length(shape);
@@ -58,26 +58,38 @@ struct Job<'a> {
     input: usize,
     /// Where its activations between gate, up and down begin.
     activated: usize,
-    /// How both are laid out: rows as they are if there are few, else packed for gate and up, and for down.
-    packings: Option<[Packing; 2]>,
+    /// How its inputs are laid out, for gate and up.
+    packing_in: Packing,
+    /// How its activations are laid out, for down.
+    packing_out: Packing,
 }
 
 impl Job<'_> {
     fn input_length(&self, shape: ExpertsShape) -> usize {
-        let rows = self.group.count;
-        self.packings.map_or(rows * shape.hidden, |[packing, _]| packing.length(rows, shape.hidden))
+        self.packing_in.length(self.group.count, shape.hidden)
     }
 
     fn activated_length(&self, shape: ExpertsShape) -> usize {
-        let rows = self.group.count;
-        self.packings
-            .map_or(rows * shape.intermediate, |[_, packing]| packing.length(rows, shape.intermediate))
+        self.packing_out.length(self.group.count, shape.intermediate)
     }
 
-    /// Columns of the intermediate dimension that a thread computes at a time, for both gate and up.
+    /// Columns of the intermediate dimension that a thread computes at a time, for both gate and up: whole vectors
+    /// of whole units, so that blocks are laid out apart.
     fn block(&self, shape: ExpertsShape) -> usize {
-        self.packings.map_or(block_outputs(shape.hidden).div_ceil(2), |_| BLOCK_OUTPUTS / 2)
+        match self.packing_in.order {
+            Order::Vectors => (block_outputs(shape.hidden) / 2).next_multiple_of(32),
+            Order::Units => BLOCK_OUTPUTS / 2,
+        }
     }
+}
+
+/// Packed rows of a job.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    units: &'a [f32],
+    packing: Packing,
+    /// Elements of a row.
+    width: usize,
 }
 
 /// What all steps share.
@@ -90,35 +102,25 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// Brings the rows of each expert together, packed if there are many.
+    /// Packs the rows of each expert side by side.
     fn gather(&self, jobs: &[Job<'_>], inputs: &mut [f32]) {
         let width = self.shape.hidden;
         let mut panels = Vec::new();
         for job in jobs {
-            let height = job.packings.map_or(job.group.count, |[packing, _]| packing.tile_rows);
-            panels.extend((0..job.group.count).step_by(height).map(|first| (job, first, height)));
+            panels.extend((0..job.group.count).step_by(job.packing_in.height).map(|first| (job, first)));
         }
         let inputs = SharedSlice::new(inputs);
         for_each_block(panels.len(), self.fork && panels.len() * width > 1 << 16, |panel| {
-            let (job, first, height) = panels[panel];
-            let rows = &self.groups.rows_of(job.group)[first..job.group.count.min(first + height)];
-            let source = |row: &Row| &self.x[row.token as usize * width..][..width];
-            let Some([packing, _]) = job.packings else {
-                let start = job.input + first * width;
-                // SAFETY: each job has a range of its own and each block rows of its own in it.
-                let target = unsafe { inputs.range(start..start + rows.len() * width) };
-                for (target, row) in target.chunks_exact_mut(width.max(1)).zip(rows) {
-                    target.copy_from_slice(source(row));
-                }
-                return;
-            };
+            let (job, first) = panels[panel];
+            let packing = job.packing_in;
+            let rows = &self.groups.rows_of(job.group)[first..job.group.count.min(first + packing.height)];
             let length = packing.panel_length(width);
-            let start = job.input + first / height * length;
+            let start = job.input + first / packing.height * length;
             // SAFETY: each job has a range of its own and each block a panel of its own in it.
             let target = unsafe { inputs.range(start..start + length) };
             let mut sources: [&[f32]; 8] = [&[]; 8];
             for (target, row) in sources.iter_mut().zip(rows) {
-                *target = source(row);
+                *target = &self.x[row.token as usize * width..][..width];
             }
             self.isa.run(PackPanel { sources: &sources[..rows.len()], width, packing, target });
         });
@@ -140,8 +142,9 @@ impl Layer<'_> {
             with_scratch(2 * length, |products| {
                 let (gate, up) = products.split_at_mut(length);
                 let inputs = &inputs[job.input..job.input + job.input_length(self.shape)];
-                self.product(job, inputs, job.weights.gate, self.shape.hidden, columns.clone(), gate);
-                self.product(job, inputs, job.weights.up, self.shape.hidden, columns.clone(), up);
+                let inputs = Rows { units: inputs, packing: job.packing_in, width: self.shape.hidden };
+                self.product(job, inputs, job.weights.gate, columns.clone(), gate);
+                self.product(job, inputs, job.weights.up, columns.clone(), up);
                 self.isa.run(SiluMultiply { gate, up });
                 self.lay_out(job, gate, columns.clone(), &activated);
             });
@@ -157,23 +160,14 @@ impl Layer<'_> {
         activated: &SharedSlice<'_, f32>,
     ) {
         let (rows, width) = (job.group.count, columns.len());
-        let Some([_, packing]) = job.packings else {
-            for (row, values) in values.chunks_exact(width).enumerate() {
-                let start = job.activated + row * self.shape.intermediate + columns.start;
-                // SAFETY: each block of `gate_and_up` writes columns of its own.
-                unsafe { activated.range(start..start + width) }.copy_from_slice(values);
-            }
-            return;
-        };
+        let packing = job.packing_out;
         let panel_length = packing.panel_length(self.shape.intermediate);
-        for (panel, first) in (0..rows).step_by(packing.tile_rows).enumerate() {
-            // Blocks begin at whole units, as their size is even.
-            let unit = columns.start / packing.unit_elements * packing.tile_rows;
-            let start = job.activated + panel * panel_length + unit;
-            // SAFETY: each block of `gate_and_up` writes the units of columns of its own.
+        for (panel, first) in (0..rows).step_by(packing.height).enumerate() {
+            let start = job.activated + panel * panel_length + packing.panel_length(columns.start);
+            // SAFETY: each block of `gate_and_up` writes columns of its own, which begin at a whole vector.
             let target = unsafe { activated.range(start..start + packing.panel_length(width)) };
             let mut sources: [&[f32]; 8] = [&[]; 8];
-            let count = packing.tile_rows.min(rows - first);
+            let count = packing.height.min(rows - first);
             for (row, source) in sources.iter_mut().enumerate().take(count) {
                 *source = &values[(first + row) * width..][..width];
             }
@@ -184,8 +178,8 @@ impl Layer<'_> {
     /// output += weight · down(activated), a block of columns at a time for all experts in their order.
     fn down(&self, jobs: &[Job<'_>], activated: &[f32], output: &mut [f32]) {
         let ExpertsShape { hidden, intermediate, .. } = self.shape;
-        let packed = jobs.iter().any(|job| job.packings.is_some());
-        let size = if packed { BLOCK_OUTPUTS } else { block_outputs(intermediate).min(BLOCK_OUTPUTS) };
+        let many = jobs.iter().any(|job| job.packing_out.order == Order::Units);
+        let size = if many { BLOCK_OUTPUTS } else { block_outputs(intermediate).min(BLOCK_OUTPUTS) };
         let most_rows = jobs.iter().map(|job| job.group.count).max().unwrap_or(0);
         let output = SharedSlice::new(output);
         for_each_block(hidden.div_ceil(size), self.fork, |block| {
@@ -195,7 +189,8 @@ impl Layer<'_> {
                     let products = &mut products[..job.group.count * columns.len()];
                     let activated =
                         &activated[job.activated..job.activated + job.activated_length(self.shape)];
-                    self.product(job, activated, job.weights.down, intermediate, columns.clone(), products);
+                    let rows = Rows { units: activated, packing: job.packing_out, width: intermediate };
+                    self.product(job, rows, job.weights.down, columns.clone(), products);
                     for (row, products) in
                         self.groups.rows_of(job.group).iter().zip(products.chunks_exact(columns.len()))
                     {
@@ -213,39 +208,25 @@ impl Layer<'_> {
     fn product(
         &self,
         job: &Job<'_>,
-        rows: &[f32],
+        Rows { units, packing, width }: Rows<'_>,
         weight: MatrixRef<'_>,
-        in_features: usize,
-        columns: Range<usize>,
+        outputs: Range<usize>,
         y: &mut [f32],
     ) {
-        let (count, y_stride) = (job.group.count, columns.len());
-        assert_eq!(y.len(), count * y_stride);
-        let (y, accumulate, outputs) = (y.as_mut_ptr(), false, columns);
-        if job.packings.is_none() {
-            self.isa.run(FewRows {
-                x: rows,
-                rows: count,
+        let (rows, y_stride) = (job.group.count, outputs.len());
+        assert_eq!(y.len(), rows * y_stride);
+        with_scratch(weight_scratch(packing), |scratch| {
+            self.isa.run(Product {
+                activations: units,
+                packing,
+                rows,
                 weight,
-                in_features,
+                in_features: width,
+                weight_stride: width,
                 outputs,
-                y,
+                y: y.as_mut_ptr(),
                 y_stride,
-                accumulate,
-            });
-            return;
-        }
-        with_scratch(weight_scratch(), |scratch| {
-            self.isa.run(PackedProduct {
-                activations: rows,
-                rows: count,
-                weight,
-                in_features,
-                weight_stride: in_features,
-                outputs,
-                y,
-                y_stride,
-                accumulate,
+                accumulate: false,
                 scratch,
             });
         });

@@ -53,7 +53,7 @@ pub struct ExpertsShape {
 
 /// output = Σ over slots of weight · down(silu(gate · x) · (up · x)), sums in `f32`; zero where all slots are dropped.
 ///
-/// x, output: (tokens, hidden). Experts of more than 8 tokens with `bf16` weights take activations rounded to `bf16`
+/// x, output: (tokens, hidden). Experts of more than 4 tokens with `bf16` weights take activations rounded to `bf16`
 /// on [`InstructionSet::Avx512Bf16`], as in [`matmul`](super::matmul::matmul).
 ///
 /// # Panics

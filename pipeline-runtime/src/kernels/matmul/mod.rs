@@ -1,26 +1,29 @@
 //! Products of activations and a weight matrix: y = x · Wᵀ.
 //!
-//! Up to [`FEW_ROWS`] rows, a product is bound by reading the weights: each weight row is read once, in the order
-//! of the checkpoint, and multiplied with all activation rows while it is in registers ([`few_rows`]). Above, it is
-//! bound by arithmetic: blocks of weights are laid out for register tiles as they are read, once ([`packed`]).
+//! Few rows are bound by reading the weights: each weight row is read once, in the order of the checkpoint, and
+//! multiplied with all activation rows while it is in registers ([`few_rows`]). Many are bound by arithmetic: blocks
+//! of weights are laid out for register tiles as they are read, once ([`many_rows`]).
 
 mod few_rows;
-mod packed;
+mod many_rows;
+mod packing;
+mod product;
 mod scalar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tile;
 
-pub(crate) use few_rows::{FewRows, block_outputs};
-pub(crate) use packed::{BLOCK_OUTPUTS, PackPanel, PackedProduct, Packing, weight_scratch};
+pub(crate) use few_rows::block_outputs;
+pub(crate) use many_rows::{BLOCK_OUTPUTS, weight_scratch};
+#[cfg(test)]
+pub(crate) use packing::{EXACT_ROWS, FEW_ROWS};
+pub(crate) use packing::{Order, PackPanel, Packing};
+pub(crate) use product::Product;
 pub use scalar::matmul_scalar;
 
 use super::parallel::{PRODUCTS_WORTH_A_FORK, SharedSlice, block_range, for_each_block};
 use super::scratch::with_scratch;
 use super::{InstructionSet, MatrixRef};
-
-/// Products of at most so many rows read weights in place; above, blocks of weights are packed.
-pub(crate) const FEW_ROWS: usize = 8;
 
 /// The shape of y = x · Wᵀ: x (rows, in_features), W (out_features, in_features), y (rows, out_features).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub struct MatmulEpilogue<'a> {
 /// y = x · Wᵀ with sums in `f32`.
 ///
 /// x: (rows, in_features); weight: (out_features, in_features); y: (rows, out_features), overwritten. On
-/// [`InstructionSet::Avx512Bf16`], `bf16` weights with more than 8 rows take activations rounded to `bf16`.
+/// [`InstructionSet::Avx512Bf16`], `bf16` weights with more than 4 rows take activations rounded to `bf16`.
 ///
 /// # Panics
 /// Where a length does not fit the shape.
@@ -72,26 +75,21 @@ pub fn matmul_with(
     }
     let fork = rows * in_features * out_features >= PRODUCTS_WORTH_A_FORK;
     let target = Target { y: SharedSlice::new(y), epilogue, shape };
-    if rows <= FEW_ROWS {
-        let size = block_outputs(in_features);
+    let packing = Packing::of(isa, weight, rows);
+    let size = match packing.order {
+        Order::Vectors => block_outputs(in_features),
+        Order::Units => BLOCK_OUTPUTS,
+    };
+    with_scratch(packing.length(rows, in_features), |activations| {
+        pack(isa, packing, x, shape, fork, activations);
+        let activations = &*activations;
         for_each_block(out_features.div_ceil(size), fork, |block| {
             let outputs = block_range(block, size, out_features);
             let (y, accumulate) = target.prepare(outputs.clone());
-            isa.run(FewRows { x, rows, weight, in_features, outputs, y, y_stride: out_features, accumulate });
-        });
-        return;
-    }
-    let packing = Packing::of(isa, weight);
-    with_scratch(packing.length(rows, in_features), |packed| {
-        pack_all(isa, packing, x, shape, fork, packed);
-        let packed = &*packed;
-        let size = BLOCK_OUTPUTS;
-        for_each_block(out_features.div_ceil(size), fork, |block| {
-            let outputs = block_range(block, size, out_features);
-            let (y, accumulate) = target.prepare(outputs.clone());
-            with_scratch(weight_scratch(), |scratch| {
-                isa.run(PackedProduct {
-                    activations: packed,
+            with_scratch(weight_scratch(packing), |scratch| {
+                isa.run(Product {
+                    activations,
+                    packing,
                     rows,
                     weight,
                     in_features,
@@ -108,27 +106,27 @@ pub fn matmul_with(
 }
 
 /// Packs all rows of `x`.
-fn pack_all(
+fn pack(
     isa: InstructionSet,
     packing: Packing,
     x: &[f32],
     shape: MatmulShape,
     fork: bool,
-    packed: &mut [f32],
+    activations: &mut [f32],
 ) {
     let (rows, width) = (shape.rows, shape.in_features);
-    let panels = rows.div_ceil(packing.tile_rows);
     let panel_length = packing.panel_length(width);
-    let packed = SharedSlice::new(packed);
-    for_each_block(panels, fork, |panel| {
-        let first = panel * packing.tile_rows;
-        let count = packing.tile_rows.min(rows - first);
+    let activations = SharedSlice::new(activations);
+    let fork = fork && packing.order == Order::Units;
+    for_each_block(rows.div_ceil(packing.height), fork, |panel| {
+        let first = panel * packing.height;
+        let count = packing.height.min(rows - first);
         // SAFETY: each block writes the panel of its own number.
-        let target = unsafe { packed.range(panel * panel_length..(panel + 1) * panel_length) };
-        let sources: [&[f32]; 8] = std::array::from_fn(|row| match row < count {
-            true => &x[(first + row) * width..][..width],
-            false => &[],
-        });
+        let target = unsafe { activations.range(panel * panel_length..(panel + 1) * panel_length) };
+        let mut sources: [&[f32]; 8] = [&[]; 8];
+        for (row, source) in sources.iter_mut().enumerate().take(count) {
+            *source = &x[(first + row) * width..][..width];
+        }
         isa.run(PackPanel { sources: &sources[..count], width, packing, target });
     });
 }

@@ -121,6 +121,15 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        // SAFETY: the token proves that the processor has the instructions; four lanes are an array of as many.
+        unsafe {
+            let pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let four = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs));
+            std::mem::transmute::<__m128, [f32; 4]>(four)
+        }
+    }
+    #[inline(always)]
     fn largest(self, a: __m256) -> f32 {
         // SAFETY: the token proves that the processor has the instructions.
         unsafe {

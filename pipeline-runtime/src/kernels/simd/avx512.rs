@@ -111,6 +111,23 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_reduce_add_ps(a) }
     }
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        // SAFETY: the token proves that the processor has the instructions; four lanes are an array of as many.
+        unsafe {
+            // In each quarter: a, b, a, b and c, d, c, d of two halves, then a, b, c, d.
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+            let abcd = _mm512_add_ps(
+                _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)),
+            );
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps::<1>(abcd));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            std::mem::transmute::<__m128, [f32; 4]>(four)
+        }
+    }
+    #[inline(always)]
     fn largest(self, a: __m512) -> f32 {
         // SAFETY: the token proves that the processor has the instructions.
         unsafe { _mm512_reduce_max_ps(a) }

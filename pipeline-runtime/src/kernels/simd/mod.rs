@@ -18,7 +18,7 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use math::{exp, silu};
 pub(crate) use portable::Portable;
-pub(crate) use products::{Element, F32Units, Products, Units};
+pub(crate) use products::{F32Units, Products, Units, WidenedBf16Units};
 
 use half::bf16;
 
@@ -99,6 +99,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     ) -> Self::Vector;
     /// The sum of the lanes, added pairwise.
     fn sum(self, a: Self::Vector) -> f32;
+    /// The sums of the lanes of four vectors.
+    fn sums(self, vectors: [Self::Vector; 4]) -> [f32; 4];
     /// The largest lane.
     fn largest(self, a: Self::Vector) -> f32;
     /// Transposes the square of the first `LANES` vectors: lane j of vector i becomes lane i of vector j.

@@ -116,6 +116,10 @@ impl Simd for Portable {
         (a.0[0] + a.0[2]) + (a.0[1] + a.0[3])
     }
     #[inline(always)]
+    fn sums(self, vectors: [Four; 4]) -> [f32; 4] {
+        vectors.map(|vector| self.sum(vector))
+    }
+    #[inline(always)]
     fn largest(self, a: Four) -> f32 {
         a.0[0].max(a.0[1]).max(a.0[2].max(a.0[3]))
     }

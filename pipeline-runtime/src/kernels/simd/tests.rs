@@ -138,6 +138,29 @@ fn partial_vectors_are_reduced() {
     }
 }
 
+/// The sums of four vectors.
+struct Sums<'a>(&'a [f32]);
+
+impl Kernel for Sums<'_> {
+    type Output = (usize, [f32; 4]);
+    #[inline(always)]
+    fn run<S: Products>(self, simd: S) -> (usize, [f32; 4]) {
+        (S::LANES, simd.sums([0, 16, 32, 48].map(|start| simd.load_slice(&self.0[start..]))))
+    }
+}
+
+#[test]
+fn four_vectors_are_summed() {
+    let values = random(64, 3);
+    for set in InstructionSet::available() {
+        let (lanes, sums) = set.run(Sums(&values));
+        for (index, sum) in sums.into_iter().enumerate() {
+            let expected: f32 = values[16 * index..][..lanes].iter().sum();
+            assert!((sum - expected).abs() < 1e-5, "{set:?}");
+        }
+    }
+}
+
 /// Writes `count` lanes of ones over `to`.
 struct StoreFirst<'a>(&'a mut [f32; 16], usize);
 
