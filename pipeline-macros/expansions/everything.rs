@@ -72,7 +72,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl<'a, T: Send + Sync, const N: usize> __private::Preprocess for Poet<'a, T, N>
     where
         T: Clone,
@@ -86,7 +85,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl<'a, T: Send + Sync, const N: usize> __private::Route for Poet<'a, T, N>
     where
         T: Clone,

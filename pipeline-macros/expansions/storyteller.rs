@@ -49,7 +49,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::Preprocess for Storyteller {
         fn preprocess(
             &self,
@@ -60,7 +59,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::Route for Storyteller {
         fn route(
             &self,
@@ -71,7 +69,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::Infer for Storyteller {
         fn infer(
             &self,
@@ -83,7 +80,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::Format for Storyteller {
         type Output = __private::OutputOf<Self>;
         fn format(
@@ -95,6 +91,5 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::InfersByDefault for Storyteller {}
 };

@@ -24,7 +24,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::Route for Storyteller {
         fn route(
             &self,
@@ -35,7 +34,6 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::Infer for Storyteller {
         fn infer(
             &self,
@@ -47,10 +45,8 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::InfersByDefault for Storyteller {}
     #[automatically_derived]
-    #[diagnostic::do_not_recommend]
     impl __private::Format for Storyteller {
         type Output = __private::OutputOf<Self>;
         fn format(

@@ -55,7 +55,6 @@ fn implementation(outline: &Outline, stage: StageName, body: TokenStream) -> Tok
     let Signature { inputs, result, extra, .. } = signature(stage, span);
     quote_spanned! {span=>
         #[automatically_derived]
-        #[diagnostic::do_not_recommend]
         impl #impl_generics __private::#name for #ident #ty_generics #where_clause {
             #extra
             fn #method(&self, call: &__private::CallOf<'_, Self>, #inputs) -> __private::Result<#result> {
@@ -90,7 +89,6 @@ pub(super) fn infers_by_default(outline: &Outline) -> TokenStream {
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     quote_spanned! {home(outline)=>
         #[automatically_derived]
-        #[diagnostic::do_not_recommend]
         impl #impl_generics __private::InfersByDefault for #ident #ty_generics #where_clause {}
     }
 }
