@@ -51,6 +51,14 @@ impl MatrixRef<'_> {
         self.len() == 0
     }
 
+    /// The address of the element at `index`, which may be beyond the last.
+    pub(crate) fn address(&self, index: usize) -> *const u8 {
+        match self {
+            MatrixRef::F32(elements) => elements.as_ptr().wrapping_add(index).cast(),
+            MatrixRef::Bf16(elements) => elements.as_ptr().wrapping_add(index).cast(),
+        }
+    }
+
     /// The element at `index` as `f64`, for scalar twins.
     pub(crate) fn get(&self, index: usize) -> f64 {
         match self {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::{AttentionSequence, AttentionShape};
 use crate::kernels::InstructionSet;
 use crate::kernels::scratch::with_scratch;
-use crate::kernels::simd::{Kernel, Products, Simd};
+use crate::kernels::simd::{Kernel, Products, Simd, prefetch};
 use crate::kernels::softmax::{exponentials, largest};
 
 /// Keys of a chunk.
@@ -152,6 +152,7 @@ impl Chunk<'_> {
         let width = kv_heads * head_dim;
         let query = self.query[head * head_dim..(head + G) * head_dim].as_ptr();
         let keys = self.keys[key * width..(key + K) * width][kv_head * head_dim..].as_ptr();
+        let next = self.keys.as_ptr().wrapping_add((key + K) * width + kv_head * head_dim * K);
         let mut sums = [[simd.zero(); K]; G];
         let mut i = 0;
         while i < head_dim {
@@ -163,7 +164,11 @@ impl Chunk<'_> {
                     true => simd.load(from),
                     false => simd.load_first(from, rest),
                 };
-                let keys: [S::Vector; K] = std::array::from_fn(|k| load(keys.add(k * width + i)));
+                let keys: [S::Vector; K] = std::array::from_fn(|k| {
+                    // The K keys after these, in the order of memory.
+                    prefetch(next.wrapping_add(i * K + k * S::LANES));
+                    load(keys.add(k * width + i))
+                });
                 for (g, sums) in sums.iter_mut().enumerate() {
                     let query = load(query.add(g * head_dim + i));
                     for (sum, key) in sums.iter_mut().zip(keys) {
@@ -175,8 +180,9 @@ impl Chunk<'_> {
         }
         for (g, sums) in sums.into_iter().enumerate() {
             let scores = &mut self.scores[(head + g) * CHUNK + key..][..K];
+            let sums = simd.sums(std::array::from_fn(|k| if k < K { sums[k] } else { simd.zero() }));
             for (score, sum) in scores.iter_mut().zip(sums) {
-                *score = scale * simd.sum(sum);
+                *score = scale * sum;
             }
         }
     }
@@ -255,9 +261,16 @@ impl Chunk<'_> {
             let place = |g: usize, n: usize| sums_start.add(g * head_dim + i + n * S::LANES);
             let mut sums: [[S::Vector; N]; G] =
                 std::array::from_fn(|g| std::array::from_fn(|n| load(place(g, n))));
-            for key in keys {
+            // The values after these, in the order of memory.
+            let next =
+                self.values.as_ptr().wrapping_add((keys.end * kv_heads + kv_head * keys.len()) * head_dim);
+            let next = next.wrapping_add(i * keys.len());
+            for (number, key) in keys.enumerate() {
                 let value = values.add(key * width + i);
-                let vectors: [S::Vector; N] = std::array::from_fn(|n| load(value.add(n * S::LANES)));
+                let vectors: [S::Vector; N] = std::array::from_fn(|n| {
+                    prefetch(next.wrapping_add((number * N + n) * S::LANES));
+                    load(value.add(n * S::LANES))
+                });
                 for (g, sums) in sums.iter_mut().enumerate() {
                     let weight = simd.splat(weights.add(g * CHUNK + key).read());
                     for (sum, vector) in sums.iter_mut().zip(vectors) {

@@ -1,8 +1,8 @@
 //! Causal attention with grouped queries over the keys and values of each sequence.
 //!
 //! Softmax runs online over blocks of keys (FlashAttention), so no row of scores is ever whole. Several query rows of
-//! a sequence are a product of tiles ([`prefill`]); a single one is bound by reading keys and values, which are then
-//! read in the order of memory for all heads at once, in chunks that threads share ([`decode`]).
+//! a sequence are a product of tiles (`prefill`); a single one is bound by reading keys and values, which are then
+//! read in the order of memory for all heads at once, in chunks that threads share (`decode`).
 
 mod decode;
 mod prefill;
@@ -49,6 +49,17 @@ pub struct AttentionSequence<'a> {
 /// output = softmax(scale · q · kᵀ) · v over the keys that each query sees; zero for a query that sees none.
 ///
 /// query, output: (tokens, heads, head_dim); sums in `f32`. Rows of no sequence are left as they are.
+///
+/// ```
+/// use pipeline_runtime::kernels::attention::{AttentionSequence, AttentionShape, attention};
+///
+/// let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 2, scale: 1.0, window: None };
+/// // Two tokens whose keys are alike: the second sees both values equally.
+/// let sequence = AttentionSequence { queries: 0..2, keys: &[1.0; 4], values: &[0.0, 2.0, 4.0, 6.0], key_mask: None };
+/// let mut output = [0.0; 4];
+/// attention(&[1.0; 4], &[sequence], &mut output, shape);
+/// assert_eq!(output, [0.0, 2.0, 2.0, 4.0]);
+/// ```
 ///
 /// # Panics
 /// Where a length does not fit the shape, a sequence has more queries than keys, or rows of two sequences overlap.

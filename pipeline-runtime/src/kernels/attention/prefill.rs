@@ -175,6 +175,7 @@ impl Block<'_> {
                 y: self.scores.as_mut_ptr(),
                 y_stride: KEYS,
                 accumulate: false,
+                next: Some((MatrixRef::F32(keys), block.end)),
                 scratch: &mut *self.weights,
             };
             product.many_rows::<S, F32Units, R>(simd, keys);
@@ -282,7 +283,7 @@ impl Block<'_> {
         // SAFETY: the slices hold R rows of scores and `keys` rows of values, N vectors of which end inside a row.
         let products = unsafe {
             let values = values.as_ptr().wrapping_add(i);
-            tile::<S, F32Units, R, N>(simd, rows, values, padded_dim, keys)
+            tile::<S, F32Units, R, N>(simd, rows, values, padded_dim, keys, [[simd.zero(); N]; R])
         };
         for (row, products) in products.into_iter().enumerate() {
             for (n, product) in products.into_iter().enumerate() {

@@ -143,8 +143,12 @@ impl Layer<'_> {
                 let (gate, up) = products.split_at_mut(length);
                 let inputs = &inputs[job.input..job.input + job.input_length(self.shape)];
                 let inputs = Rows { units: inputs, packing: job.packing_in, width: self.shape.hidden };
-                self.product(job, inputs, job.weights.gate, columns.clone(), gate);
-                self.product(job, inputs, job.weights.up, columns.clone(), up);
+                let after_gate = Some((job.weights.up, columns.start));
+                self.product(job, inputs, job.weights.gate, columns.clone(), after_gate, gate);
+                let after_up = blocks
+                    .get(block + rayon::current_num_threads())
+                    .map(|(job, columns)| (job.weights.gate, columns.start));
+                self.product(job, inputs, job.weights.up, columns.clone(), after_up, up);
                 self.isa.run(SiluMultiply { gate, up });
                 self.lay_out(job, gate, columns.clone(), &activated);
             });
@@ -185,12 +189,16 @@ impl Layer<'_> {
         for_each_block(hidden.div_ceil(size), self.fork, |block| {
             let columns = block_range(block, size, hidden);
             with_scratch(most_rows * columns.len(), |products| {
-                for job in jobs {
+                for (number, job) in jobs.iter().enumerate() {
                     let products = &mut products[..job.group.count * columns.len()];
                     let activated =
                         &activated[job.activated..job.activated + job.activated_length(self.shape)];
                     let rows = Rows { units: activated, packing: job.packing_out, width: intermediate };
-                    self.product(job, rows, job.weights.down, columns.clone(), products);
+                    let next = match jobs.get(number + 1) {
+                        Some(job) => (job.weights.down, columns.start),
+                        None => (jobs[0].weights.down, columns.start + size * rayon::current_num_threads()),
+                    };
+                    self.product(job, rows, job.weights.down, columns.clone(), Some(next), products);
                     for (row, products) in
                         self.groups.rows_of(job.group).iter().zip(products.chunks_exact(columns.len()))
                     {
@@ -204,13 +212,14 @@ impl Layer<'_> {
         });
     }
 
-    /// y = rows of the job times columns of a weight matrix; y is (rows, columns).
+    /// y = rows of the job times columns of a weight matrix; y is (rows, columns). `next` is what comes after it.
     fn product(
         &self,
         job: &Job<'_>,
         Rows { units, packing, width }: Rows<'_>,
         weight: MatrixRef<'_>,
         outputs: Range<usize>,
+        next: Option<(MatrixRef<'_>, usize)>,
         y: &mut [f32],
     ) {
         let (rows, y_stride) = (job.group.count, outputs.len());
@@ -227,6 +236,7 @@ impl Layer<'_> {
                 y: y.as_mut_ptr(),
                 y_stride,
                 accumulate: false,
+                next,
                 scratch,
             });
         });

@@ -56,6 +56,26 @@ pub struct ExpertsShape {
 /// x, output: (tokens, hidden). Experts of more than 4 tokens with `bf16` weights take activations rounded to `bf16`
 /// on [`InstructionSet::Avx512Bf16`], as in [`matmul`](super::matmul::matmul).
 ///
+/// ```
+/// use pipeline_runtime::kernels::MatrixRef;
+/// use pipeline_runtime::kernels::experts::{DROPPED, ExpertRouting, ExpertWeights, ExpertsShape, experts};
+///
+/// let [gate, up, down] = [[0.5f32, -0.5], [1.0, 1.0], [2.0, 3.0]];
+/// let expert = ExpertWeights {
+///     gate: MatrixRef::F32(&gate),
+///     up: MatrixRef::F32(&up),
+///     down: MatrixRef::F32(&down),
+/// };
+/// // Two tokens of one element: the first visits the expert, the second was dropped.
+/// let shape = ExpertsShape { tokens: 2, hidden: 1, intermediate: 2, experts_per_token: 1 };
+/// let routing = ExpertRouting { experts: &[0, DROPPED], weights: &[1.0, 1.0] };
+/// let mut output = [0.0; 2];
+/// experts(&[1.0, 1.0], routing, &[expert], &mut output, shape);
+/// let silu = |x: f32| x / (1.0 + (-x).exp());
+/// assert!((output[0] - (2.0 * silu(0.5) + 3.0 * silu(-0.5))).abs() < 1e-6);
+/// assert_eq!(output[1], 0.0);
+/// ```
+///
 /// # Panics
 /// Where a length does not fit the shape, an index is neither of an expert nor [`DROPPED`], or gate and up of an
 /// expert differ in dtype.

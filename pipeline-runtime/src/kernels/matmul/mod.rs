@@ -1,8 +1,8 @@
 //! Products of activations and a weight matrix: y = x · Wᵀ.
 //!
 //! Few rows are bound by reading the weights: each weight row is read once, in the order of the checkpoint, and
-//! multiplied with all activation rows while it is in registers ([`few_rows`]). Many are bound by arithmetic: blocks
-//! of weights are laid out for register tiles as they are read, once ([`many_rows`]).
+//! multiplied with all activation rows while it is in registers (`few_rows`). Many are bound by arithmetic: blocks
+//! of weights are laid out for register tiles as they are read, once (`many_rows`).
 
 mod few_rows;
 mod many_rows;
@@ -50,6 +50,17 @@ pub struct MatmulEpilogue<'a> {
 /// x: (rows, in_features); weight: (out_features, in_features); y: (rows, out_features), overwritten. On
 /// [`InstructionSet::Avx512Bf16`], `bf16` weights with more than 4 rows take activations rounded to `bf16`.
 ///
+/// ```
+/// use pipeline_runtime::kernels::MatrixRef;
+/// use pipeline_runtime::kernels::matmul::{MatmulShape, matmul};
+///
+/// let weight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+/// let mut y = [0.0; 2];
+/// let shape = MatmulShape { rows: 1, in_features: 3, out_features: 2 };
+/// matmul(&[1.0, 0.0, 1.0], MatrixRef::F32(&weight), &mut y, shape);
+/// assert_eq!(y, [4.0, 10.0]);
+/// ```
+///
 /// # Panics
 /// Where a length does not fit the shape.
 pub fn matmul(x: &[f32], weight: MatrixRef<'_>, y: &mut [f32], shape: MatmulShape) {
@@ -85,6 +96,8 @@ pub fn matmul_with(
         let activations = &*activations;
         for_each_block(out_features.div_ceil(size), fork, |block| {
             let outputs = block_range(block, size, out_features);
+            // Threads take blocks in turn.
+            let next = outputs.start + size * rayon::current_num_threads();
             let (y, accumulate) = target.prepare(outputs.clone());
             with_scratch(weight_scratch(packing), |scratch| {
                 isa.run(Product {
@@ -98,6 +111,7 @@ pub fn matmul_with(
                     y,
                     y_stride: out_features,
                     accumulate,
+                    next: Some((weight, next)),
                     scratch,
                 });
             });

@@ -24,6 +24,9 @@ pub(crate) struct Product<'a> {
     pub(crate) y: *mut f32,
     pub(crate) y_stride: usize,
     pub(crate) accumulate: bool,
+    /// A matrix of the same shape and dtype and the first of its rows that this thread will probably multiply next,
+    /// to be fetched ahead; the row may be beyond the last.
+    pub(crate) next: Option<(MatrixRef<'a>, usize)>,
     /// [`weight_scratch`](super::weight_scratch) elements.
     pub(crate) scratch: &'a mut [f32],
 }

@@ -76,6 +76,25 @@ fn activations_that_are_bf16_are_multiplied_without_loss() {
 }
 
 #[test]
+fn slices_need_no_alignment() {
+    for rows in [1, 6, 20] {
+        let shape = MatmulShape { rows, in_features: 165, out_features: 61 };
+        let x = random(rows * 165 + 1, 1);
+        let values = random(61 * 165 + 1, 2);
+        let halves = to_bf16(&values);
+        for weight in [MatrixRef::F32(&values[1..]), MatrixRef::Bf16(&halves[1..])] {
+            let mut expected = vec![0.0; rows * 61];
+            matmul_scalar(&x[1..], weight, MatmulEpilogue::default(), &mut expected, shape);
+            for isa in InstructionSet::available() {
+                let mut y = vec![0.0; rows * 61 + 1];
+                matmul_with(isa, &x[1..], weight, MatmulEpilogue::default(), &mut y[1..], shape);
+                assert_close(&y[1..], &expected, 6e-3, &format!("{isa:?} {rows}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn empty_dimensions_are_fine() {
     for (rows, in_features, out_features) in [(0, 3, 5), (3, 0, 5), (20, 0, 5), (3, 5, 0), (20, 5, 0)] {
         let shape = MatmulShape { rows, in_features, out_features };
@@ -88,7 +107,7 @@ fn empty_dimensions_are_fine() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for rows in [1, 3, 40] {
+    for rows in [1, 3, 11, 40] {
         let shape = MatmulShape { rows, in_features: 1027, out_features: 1501 };
         assert!(rows * 1027 * 1501 >= PRODUCTS_WORTH_A_FORK);
         let x = random(rows * 1027, 1);

@@ -13,7 +13,7 @@ pub(crate) struct Broadcast {
     pub(crate) unit_stride: usize,
 }
 
-/// The products of R rows and N vectors of outputs, summed over `units` units.
+/// Adds the products of R rows and N vectors of outputs over `units` units to `sums`.
 ///
 /// # Safety
 /// `rows` is valid for reading R rows of `units` units. At `outputs`, N vectors can be read, and at each of
@@ -25,8 +25,8 @@ pub(crate) unsafe fn tile<S: Simd, U: Units<S>, const R: usize, const N: usize>(
     outputs: *const f32,
     stride: usize,
     units: usize,
+    mut sums: [[S::Vector; N]; R],
 ) -> [[S::Vector; N]; R] {
-    let mut sums = [[simd.zero(); N]; R];
     let (mut row, mut output) = (rows.start, outputs);
     for _ in 0..units {
         // SAFETY: the caller vouches for both operands over `units` units.

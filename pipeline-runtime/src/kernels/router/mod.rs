@@ -39,6 +39,15 @@ pub struct TopKShape {
 /// Everything is computed in `f32`. NaN counts as negative infinity, which is chosen last and has weight zero; a token
 /// that has nothing else has weights and entropy of zero and a logarithm of negative infinity.
 ///
+/// ```
+/// use pipeline_runtime::kernels::router::{TopKShape, softmax_top_k};
+///
+/// let shape = TopKShape { experts: 4, k: 2, normalize: true };
+/// let routing = softmax_top_k(&[0.0, 2.0, f32::NEG_INFINITY, 2.0], shape);
+/// assert_eq!(routing.experts, [1, 3]);
+/// assert_eq!(routing.weights, [0.5, 0.5]);
+/// ```
+///
 /// # Panics
 /// Where the length of logits is no multiple of `experts`, or k is not between 1 and `experts`.
 pub fn softmax_top_k(logits: &[f32], shape: TopKShape) -> TopK {
