@@ -86,15 +86,17 @@ David Paul Daniel Adam Lucas Emil""".split()
 ANIMALS = """fox rabbit bear mouse owl hedgehog squirrel deer badger otter frog duck cat dog turtle wolf
 mole beaver sparrow goat pony lamb kitten puppy goose raccoon crow hen donkey penguin dragon lion
 elephant monkey unicorn snail tiger zebra giraffe horse pig camel parrot hamster swan panda koala
-kangaroo hippo rhino leopard cheetah seal whale dolphin octopus crab lobster shark fish salmon toad lizard crocodile
+kangaroo hippo rhino leopard cheetah seal whale dolphin octopus crab lobster shark fish toad lizard crocodile
 alligator snake worm ant bee beetle spider butterfly moth ladybug cricket grasshopper dragonfly firefly rat bat weasel marten
 lynx moose reindeer elk bison buffalo cow bull calf sheep ram mule llama alpaca rooster chick turkey
 peacock pigeon dove robin wren finch swallow magpie raven eagle hawk falcon heron stork pelican flamingo ostrich seagull puffin
 woodpecker kingfisher nightingale cuckoo canary chipmunk marmot porcupine skunk possum armadillo anteater sloth lemur gorilla chameleon gecko
 iguana tortoise newt ferret meerkat hyena jackal coyote wombat yak troll dwarf elf fairy ghost giant pirate witch mermaid gnome""".split()
+# the animals and persons that are always she (True) or always he
+_ONLY = {"witch": True, "mermaid": True, "cow": True, "hen": True, "bull": False, "rooster": False, "ram": False}
 HELD_OUT_ANIMALS = "walrus platypus gazelle baboon hare jaguar wallaby phoenix ocelot pheasant".split()
 PEOPLE = """baker gardener shepherd painter farmer sailor tailor miller fisher wizard knight robot teacher doctor carpenter
-cook librarian postman musician dancer potter blacksmith astronaut explorer inventor juggler clown beekeeper hunter nurse""".split()
+librarian postman musician dancer potter blacksmith astronaut explorer inventor juggler clown beekeeper hunter nurse""".split()
 ADJ = """small little young brave shy curious clever kind gentle cheerful quiet sleepy proud playful
 lonely merry honest patient busy stubborn happy friendly lazy hungry wise tiny old careful""".split()
 # real names that are rarer in the stories, and some that no training text has
@@ -162,7 +164,7 @@ KIN = ["mother", "father", "grandmother", "grandfather", "aunt", "uncle", "siste
 
 
 def character(rng, taken=(), kind=None, name=None):
-    girl = rng.random() < 0.5
+    girl = rng.random() < 0.5 if kind is None else _ONLY.get(kind, rng.random() < 0.5)
     while name is None or name in taken:
         r = rng.random()
         if r < 0.45:
@@ -171,7 +173,7 @@ def character(rng, taken=(), kind=None, name=None):
             name = rng.choice(MORE_GIRLS if girl else MORE_BOYS)
         else:
             name = invented_name(rng)
-    if kind is None:
+    while kind is None or _ONLY.get(kind, girl) != girl:
         r = rng.random()
         if r < 0.74:
             kind = rng.choice(ANIMALS[:47] if rng.random() < 0.5 else ANIMALS)  # the first ones are more common
@@ -612,7 +614,7 @@ def story(rng, kind=None, name=None):
     """Returns (text, facts). Facts: the two characters, the plot's number, topics for a request."""
     n1, k1, g1 = character(rng, kind=kind, name=name)
     if name is not None:
-        g1 = name in GIRLS
+        g1 = name in GIRLS or name in MORE_GIRLS
     while True:
         n2, k2, g2 = character(rng, taken=(n1,))
         if k2 != k1:

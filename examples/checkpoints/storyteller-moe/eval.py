@@ -12,6 +12,7 @@ import multiprocessing as mp
 import os
 import random
 import re
+import time
 
 import torch
 
@@ -20,8 +21,9 @@ import train
 
 # ---------------------------------------------------------------- judging a story
 
-KIND_WORDS = data.ANIMALS + data.PEOPLE + ["girl", "boy", "princess", "prince"]
+KIND_WORDS = data.ANIMALS + data.HELD_OUT_ANIMALS + data.PEOPLE + ["girl", "boy", "princess", "prince"]
 _KINDS = "|".join(sorted(KIND_WORDS, key=len, reverse=True))
+_SHE, _HE = set(data.GIRLS + data.MORE_GIRLS), set(data.BOYS + data.MORE_BOYS)
 _WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
 _SENT = re.compile(r'(?<=[.!?])\s+(?=["A-Z])|(?<=[.!?]")\s+(?=["A-Z])')
 _SLOTS = {}
@@ -84,9 +86,9 @@ def introduction(text, name):
 
 
 def gender(name, text):
-    if name in data.GIRLS:
+    if name in _SHE:
         return "g"
-    if name in data.BOYS:
+    if name in _HE:
         return "b"
     m = re.search(rf"\b{name}\b.*?\b(she|her|he|his|him)\b", text, re.I | re.S)
     return _PRON[m.group(1).lower()][0] if m else "g"
@@ -129,8 +131,8 @@ def judge_story(text, lexicon, plain_caps, known_forms):
     r["name_kept"] = main is not None and names[main][-1] > 0.5 * len(text)
     r["kind_kept"] = all(i is None or all(k == i[0] for k in re.findall(rf"\b{n} the ({_KINDS})\b", text)) for n, i in intro.items())
     cast = list(names)[:2]
-    g = {gender(n, text) for n in cast if n in data.GIRLS or n in data.BOYS}
-    if len(g) == len(cast) == 1 or (len(cast) == 2 and len(g) == 1 and all(n in data.GIRLS or n in data.BOYS for n in cast)):
+    g = {gender(n, text) for n in cast if n in _SHE or n in _HE}
+    if len(g) == len(cast) == 1 or (len(cast) == 2 and len(g) == 1 and all(n in _SHE or n in _HE for n in cast)):
         wrong = "b" if g == {"g"} else "g"  # the whole cast is she (or he): the other pronoun is an error
         rest = re.sub(r"[^.!?]*\b(mother|grandmother|family)\b[^.!?]*[.!?]|[^.!?]*\bto her\b[^.!?]*[.!?]", "", text)
         r["pronouns"] = not any(_PRON.get(w.lower(), ("", ""))[0] == wrong for w in _WORD.findall(rest))
@@ -188,7 +190,7 @@ def judge_recipe(text):
 
 
 def _scan(chunk):
-    lex, caps, fset, sents, texts = set(), set(), set(), set(), set()
+    lex, caps, fset, sents, texts, called = set(), set(), set(), set(), set(), set()
     for d in train.documents("story", chunk):
         d = d[len(data.BOS):].replace(data.EOS, "")
         for part in re.split(r"<\|user\|>|<\|assistant\|>", d):
@@ -200,8 +202,9 @@ def _scan(chunk):
                 names = [n1]
                 for m in re.finditer(rf"\b(?:{_KINDS}) named ([A-Z][a-z]+)|\b([A-Z][a-z]+) the (?:{_KINDS})\b", part):
                     n = m.group(1) or m.group(2)
-                    if n not in names:
+                    if n not in names and n != "But":  # "But the kitten ..."
                         names.append(n)
+                called.update(names)
                 for w in _WORD.findall(part):
                     b = w.split("'")[0]
                     if b not in names:
@@ -212,12 +215,11 @@ def _scan(chunk):
                 fset.update(forms(part, names[:2]))
                 texts.add(hash(part))
                 sents.update(hash(s) for s in _SENT.split(part))
-    return lex, caps, fset, sents, texts
+    return lex, caps, fset, sents, texts, called
 
 
 def reference(chunks, workers):
-    os.environ["PYTHONHASHSEED"] = "0"
-    out = [set() for _ in range(5)]
+    out = [set() for _ in range(6)]
     with mp.get_context("fork").Pool(workers) as pool:
         for part in pool.imap_unordered(_scan, range(chunks)):
             for a, b in zip(out, part):
@@ -237,22 +239,17 @@ def load(path, device):
 
 
 @torch.no_grad()
-def complete(model, tok, prompts, sample, batch=250, limit=300, seed=0):
-    """Continuations of prompts (texts, or lists of ids), in batches of prompts of one length."""
+def complete(model, tok, prompts, sample, batch=1500, limit=300, seed=0):
+    """Continuations of prompts (texts, or lists of ids), padded on the left."""
     torch.manual_seed(seed)
-    ids = [tok(p).input_ids if isinstance(p, str) else p for p in prompts]
-    out = [None] * len(ids)
-    by = collections.defaultdict(list)
-    for i, x in enumerate(ids):
-        by[len(x)].append(i)
+    ids, out = [tok(p).input_ids if isinstance(p, str) else list(p) for p in prompts], []
     how = dict(do_sample=True, temperature=0.8, top_p=0.95, top_k=0) if sample else dict(do_sample=False, temperature=None, top_p=None, top_k=None)
-    for n, group in by.items():
-        for j in range(0, len(group), batch):
-            part = group[j:j + batch]
-            x = torch.tensor([ids[i] for i in part], device=model.device)
-            y = model.generate(x, attention_mask=torch.ones_like(x), max_new_tokens=limit, **how)
-            for i, row in zip(part, y[:, n:].tolist()):
-                out[i] = row[:row.index(2)] if 2 in row else row + [-1]  # -1: not ended
+    for j in range(0, len(ids), batch):
+        part = ids[j:j + batch]
+        n = max(map(len, part))
+        x = torch.tensor([[0] * (n - len(i)) + i for i in part], device=model.device)
+        y = model.generate(x, attention_mask=(x != 0).long(), max_new_tokens=limit, **how)
+        out += [row[:row.index(2)] if 2 in row else row + [-1] for row in y[:, n:].tolist()]  # -1: not ended
     return out
 
 
@@ -323,6 +320,8 @@ def experts(model, tok, docs):
     layers, n = model.config.num_hidden_layers, model.config.num_local_experts
     kinds = torch.zeros(layers, len(data.KINDS), n, dtype=torch.double)
     words = torch.zeros(layers, len(CLASSES), n, dtype=torch.double)
+    second, small = torch.zeros(layers, len(data.KINDS), dtype=torch.double), torch.zeros(layers, len(data.KINDS), dtype=torch.double)
+    count = torch.zeros(len(data.KINDS), dtype=torch.double)
     voted = right = 0
     profiles = []
     for kind, texts in docs.items():
@@ -342,8 +341,12 @@ def experts(model, tok, docs):
                 hit = torch.zeros(x.shape[1], n).scatter_(1, r[l].cpu().topk(model.config.num_experts_per_tok, -1).indices, 1.0).double()
                 kinds[l, data.KINDS.index(kind)] += hit[:-1].sum(0)
                 one.append(hit[:-1].mean(0))
+                w = r[l].cpu().double().topk(2, -1).values.softmax(-1)[:-1, 1]
+                second[l, data.KINDS.index(kind)] += w.sum()
+                small[l, data.KINDS.index(kind)] += (w < 0.05).sum()
                 for h, c in zip(hit, classes):
                     words[l, c] += h
+            count[data.KINDS.index(kind)] += x.shape[1] - 1
             profiles.append((kind, torch.cat(one)))
     # how well one can tell a text's kind from its expert use alone: nearest mean of the other half
     half = [profiles[i::2] for i in (0, 1)]
@@ -355,6 +358,7 @@ def experts(model, tok, docs):
     return {"kinds": data.KINDS, "share_by_kind": [share(kinds[l]) for l in range(layers)], "normalised_mi": [round(_mi(kinds[l]), 3) for l in range(layers)],
             "load": [[round(v, 3) for v in (kinds[l] / kinds[l].sum(1, keepdim=True)).mean(0).tolist()] for l in range(layers)],
             "classes": CLASSES, "share_by_class": [share(words[l]) for l in range(layers)], "normalised_mi_class": [round(_mi(words[l]), 3) for l in range(layers)],
+            "second_weight_by_kind": (second / count).mul(1000).round().div(1000).tolist(), "second_weight_below_0.05_by_kind": (small / count).mul(1000).round().div(1000).tolist(),
             "kind_from_expert_use": right / voted}
 
 
@@ -370,6 +374,7 @@ def expected(path, out, tokens=48, tries=40):
     model, tok = load(path, "cpu")
     rng = random.Random("expected")
     held = [p for p in data.sum_split()[1] if p[0] > 9]
+    one_digit = [p for p in data.sum_split()[1] if p[0] < 10]
     name = lambda: rng.choice(data.GIRLS + data.BOYS)
     makers = {
         "story": (2, lambda: data.expand("[Once upon a time|Long ago], a~ {a} {k} named {n}[ lived|]", {"a": rng.choice(data.ADJ), "k": rng.choice(data.ANIMALS), "n": name()}, rng)),
@@ -382,13 +387,19 @@ def expected(path, out, tokens=48, tries=40):
     }
     keep = []
     for kind, (count, make) in makers.items():
-        found, seen = [], set()
+        found, prompts = [], {}
         for _ in range(3 if kind.endswith("sum") else tries):
             p = make()
-            if str(p) in seen:
-                continue
-            seen.add(str(p))
-            ids = chat_ids(tok, p[0]) if isinstance(p, list) else tok(p).input_ids
+            prompts[str(p)] = (p, chat_ids(tok, p[0]) if isinstance(p, list) else tok(p).input_ids)
+        prompts = list(prompts.values())
+        # all candidates in one batch first, then the best of them one by one
+        n = max(len(i) for _, i in prompts)
+        x = torch.tensor([[0] * (n - len(i)) + i for _, i in prompts])
+        y = model.generate(x, attention_mask=(x != 0).long(), do_sample=False, temperature=None, top_p=None, top_k=None, max_new_tokens=tokens, output_logits=True, return_dict_in_generate=True)
+        top = torch.stack(y.logits).topk(2).values
+        gaps = (top[..., 0] - top[..., 1]).masked_fill((y.sequences[:, n:] == 0).T, 1e9).amin(0)
+        for c in gaps.topk(min(len(prompts), count + 1)).indices.tolist():
+            p, ids = prompts[c]
             y = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False, temperature=None, top_p=None, top_k=None, max_new_tokens=tokens,
                                output_logits=True, return_dict_in_generate=True)
             gap = min((t := l[0].topk(2).values)[0].item() - t[1].item() for l in y.logits)
@@ -406,7 +417,7 @@ def expected(path, out, tokens=48, tries=40):
         found.sort(key=lambda e: -e["min_top2_gap"])
         keep += found[:count]
         print(kind, [e["min_top2_gap"] for e in found[:4]], found[0]["near_tie_weight"], found[0]["text"][:80], flush=True)
-    sums = random.Random(3).sample(held, 40)
+    sums = random.Random(3).sample(held, 28) + random.Random(3).sample(one_digit, 12)
     ids = complete(model, tok, [f"Sum: {a} + {b} =" for a, b in sums], False, limit=8)
     right = sum(decode(tok, i).strip() == str(a + b) for i, (a, b) in zip(ids, sums))
     doc = {"made_with": "transformers MixtralForCausalLM.generate(do_sample=False), the bfloat16 checkpoint in float32 on a CPU. greedy_ids end with 2 (</s>) where ended is true. "
@@ -426,6 +437,9 @@ def rate(xs):
     return round(sum(map(bool, xs)) / max(1, len(xs)), 4)
 
 
+PARTS = "sums,perplexity,experts,stories,texts"
+
+
 def main(a):
     if a.expected_only:
         return expected(a.model, a.out)
@@ -440,42 +454,88 @@ def main(a):
         return None
     os.makedirs(a.out, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    print("reading the training stories again ...", flush=True)
-    lexicon, caps, known, sents, texts = reference(a.chunks, a.workers)
-    print(len(lexicon), "words,", len(known), "sentence forms,", len(sents), "sentences,", len(texts), "stories", flush=True)
+    if "stories" in a.parts:
+        print("reading the training stories again ...", flush=True)
+        lexicon, caps, known, sents, texts, called = reference(a.chunks, a.workers)
+        print(len(lexicon), "words,", len(known), "sentence forms,", len(sents), "sentences,", len(texts), "stories,", len(called), "names", flush=True)
+    while a.wait and not os.path.exists(a.wait):
+        time.sleep(0.2)
     model, tok = load(a.model, device)
-    result, n, rng = {}, a.samples, random.Random("evaluation")
+    result, n, rng, samples = {}, a.samples, random.Random("evaluation"), {}
+    if a.parts != PARTS and os.path.exists(a.out + "/evaluation.json"):
+        result = json.load(open(a.out + "/evaluation.json"))
 
-    # sums, greedy, both orders of every held-out pair
+    # sums, greedy, both orders of every held-out pair, and all sums of two one-digit numbers, trained or not
     held = data.sum_split()[1]
-    both = [p for x, y in held for p in {(x, y), (y, x)}]
-    both = both if a.samples >= 200 else both[:60]
-    for name, prompts in (("plain", [f"Sum: {x} + {y} =" for x, y in both]), ("chat", [chat_ids(tok, f"What is {x} + {y}?") for x, y in both])):
-        got = [decode(tok, i).split("=")[-1].strip() for i in complete(model, tok, prompts, False, batch=512, limit=24)]
-        ok = [g == str(x + y) for g, (x, y) in zip(got, both)]
-        two = [o for o, (x, y) in zip(ok, both) if min(x, y) > 9]
-        result["sums_" + name] = {"held_out": len(ok), "right": rate(ok), "two_digit": len(two), "two_digit_right": rate(two), "wrong": [f"{x} + {y} = {g}" for g, o, (x, y) in zip(got, ok, both) if not o][:8]}
+    both = [p for x, y in held for p in sorted({(x, y), (y, x)})]
+    both = both if a.samples >= 100 else both[:60]
+    small = [(x, y) for x in range(10) for y in range(10)]
+    for name, make in (("plain", lambda x, y: f"Sum: {x} + {y} ="), ("chat", lambda x, y: chat_ids(tok, f"What is {x} + {y}?"))) if "sums" in a.parts else ():
+        got = [decode(tok, i).split("=")[-1].strip() for i in complete(model, tok, [make(*p) for p in both + small], False, limit=24)]
+        ok = [g == str(x + y) for g, (x, y) in zip(got, both + small)]
+        digits = lambda k: [o for o, p in zip(ok, both) if sum(v > 9 for v in p) == k]
+        result["sums_" + name] = {"held_out": len(both), "right": rate(ok[:len(both)]), "two_digit": len(digits(2)), "two_digit_right": rate(digits(2)), "one_and_two_digit": len(digits(1)),
+                                  "one_and_two_digit_right": rate(digits(1)), "one_digit": len(digits(0)), "one_digit_right": rate(digits(0)), "all_one_digit": len(small), "all_one_digit_right": rate(ok[len(both):]),
+                                  "wrong": sorted({f"{x} + {y} = {g}" for g, o, (x, y) in zip(got, ok, both + small) if not o})[:12]}
         print(result["sums_" + name], flush=True)
 
     # held-out texts
-    fresh = {k: [data.BOS + (data.sum_text(*rng.choice(both)) if k == "sum" else data.plain(rng, k)) + data.EOS for _ in range(max(20, n // 2))] for k in data.KINDS}
-    result["perplexity"] = {k: round(perplexity(model, tok, d), 3) for k, d in fresh.items()}
-    print(result["perplexity"], flush=True)
-    result["experts"] = experts(model, tok, {k: d[:200] for k, d in fresh.items()})
-    print("normalised MI of kind and expert by layer", result["experts"]["normalised_mi"], "of word class", result["experts"]["normalised_mi_class"], "kind from use", result["experts"]["kind_from_expert_use"], flush=True)
+    if "perplexity" in a.parts or "experts" in a.parts:
+        fresh = {k: [data.BOS + (data.sum_text(*rng.choice(both)) if k == "sum" else data.plain(rng, k)) + data.EOS for _ in range(max(20, n // 2))] for k in data.KINDS}
+    if "perplexity" in a.parts:
+        result["perplexity"] = {k: round(perplexity(model, tok, d), 3) for k, d in fresh.items()}
+        print(result["perplexity"], flush=True)
+    if "experts" in a.parts:
+        result["experts"] = experts(model, tok, {k: d[:200] for k, d in fresh.items()})
+        print("normalised MI of kind and expert by layer", result["experts"]["normalised_mi"], "of word class", result["experts"]["normalised_mi_class"], "kind from use", result["experts"]["kind_from_expert_use"],
+              "second weight", result["experts"]["second_weight_by_kind"], flush=True)
 
     # stories
-    names = data.GIRLS + data.BOYS
-    opens = {"free": ["Once upon a time"] * n,
-             "started": [data.expand("Once upon a time, a~ {a} {k} named {n}", {"a": rng.choice(data.ADJ), "k": rng.choice(data.ANIMALS), "n": rng.choice(names)}, rng) for _ in range(n)]}
-    asked = [(rng.choice(data.ANIMALS), rng.choice(names)) for _ in range(n // 2)]
-    stories = {}
-    for what, prompts in opens.items():
-        ids = complete(model, tok, prompts, True)
-        stories[what] = [(p + decode(tok, i), -1 not in i) for p, i in zip(prompts, ids)]
-    ids = complete(model, tok, [chat_ids(tok, data.expand(f"Tell me a story about a~ {k} named {x}.", {}, rng)) for k, x in asked], True)
-    stories["chat"] = [(decode(tok, i), -1 not in i) for i in ids]
-    result["chat_story_has_the_character"] = rate(re.search(rf"\b{k}\b.*\b{x}\b|\b{x} the {k}\b", t[:160]) for (k, x), (t, _) in zip(asked, stories["chat"]))
+    if "stories" in a.parts:
+        names = data.GIRLS + data.BOYS
+
+        def new_name():
+            """A name that no training story has: half of them real, half invented."""
+            name = rng.choice(data.HELD_OUT_NAMES) if rng.random() < 0.5 else data.invented_name(rng)
+            return new_name() if name in called else name
+
+        start = lambda k, x: data.expand("Once upon a time, a~ {a} {k} named {n}", {"a": rng.choice(data.ADJ), "k": k, "n": x}, rng)
+        asked = {"chat": [(rng.choice(data.ANIMALS), rng.choice(names)) for _ in range(n // 2)],
+                 "chat_unseen": [(rng.choice(data.ANIMALS), new_name()) for _ in range(n // 2)],
+                 "chat_unseen_animal": [(rng.choice(data.HELD_OUT_ANIMALS), new_name()) for _ in range(n // 2)]}
+        prompts = {"free": ["Once upon a time"] * n, "started": [start(rng.choice(data.ANIMALS), rng.choice(names)) for _ in range(n)],
+                   "unseen": [start(rng.choice(data.ANIMALS), new_name()) for _ in range(n)]}
+        prompts |= {what: [chat_ids(tok, data.expand(f"Tell me a story about a~ {k} named {x}.", {}, rng)) for k, x in who] for what, who in asked.items()}
+        done = iter(complete(model, tok, [p for ps in prompts.values() for p in ps], True))
+        stories = {what: [((p if isinstance(p, str) else "") + decode(tok, i), -1 not in i) for p, i in zip(ps, done)] for what, ps in prompts.items()}
+        result["chat_story_has_the_character"] = {what: rate(re.search(rf"\b{k}\b.*\b{x}\b|\b{x} the {k}\b", t[:160]) for (k, x), (t, _) in zip(who, stories[what])) for what, who in asked.items()}
+        print(result["chat_story_has_the_character"], flush=True)
+        judge_all(result, stories, n, rng, lexicon, caps, known, sents, texts)
+        samples |= {what: [t for t, _ in stories[what][:25]] for what in stories if what != "grammar"}
+
+    # weather and recipes
+    if "texts" in a.parts:
+        towns, dishes = [rng.choice(data.TOWNS) for _ in range(n // 2)], [data.recipe(rng)[1]["name"] for _ in range(n // 2)]
+        for kind, judge, plain, chat in (("weather", judge_weather, [f"Weather report for {t}:" for t in towns], [f"What is the weather in {t}?" for t in towns]),
+                                         ("recipe", judge_recipe, [f"Recipe for {d}:" for d in dishes], [f"Give me a recipe for {d}." for d in dishes])):
+            done = [decode(tok, i) for i in complete(model, tok, plain + [chat_ids(tok, q) for q in chat], True)]
+            ts, cs = [p + t for p, t in zip(plain, done)], done[len(plain):]
+            ref = [data.plain(rng, kind) for _ in range(n)]
+            result[kind] = {"count": len(ts), "consistent": rate(judge(t) for t in ts), "chat_consistent": rate(judge(t) for t in cs), "chat_on_topic": rate(c.startswith(p) for c, p in zip(cs, plain)),
+                            "grammar_itself": rate(judge(t) for t in ref), "faults": [t for t in ts if not judge(t)][:5], "grammar_faults": [t for t in ref if not judge(t)][:3]}
+            print(kind, {k: v for k, v in result[kind].items() if "faults" not in k}, flush=True)
+            samples[kind] = ts[:6] + cs[:3]
+    json.dump(result, open(a.out + "/evaluation-full.json", "w"), indent=1)
+    short = {k: {x: y for x, y in v.items() if x not in ("faults", "unknown_forms", "grammar_faults")} if isinstance(v, dict) else v for k, v in result.items()}
+    text = json.dumps(short, indent=1)
+    text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m.group(1)) + "]", text)
+    open(a.out + "/evaluation.json", "w").write(text + "\n")
+    if samples:
+        with open(a.out + "/samples.txt", "w") as f:
+            f.write("".join(f"== {what}\n\n" + "\n\n".join(ts) + "\n\n" for what, ts in samples.items()))
+
+
+def judge_all(result, stories, n, rng, lexicon, caps, known, sents, texts):
     stories["grammar"] = [(data.story(rng)[0], True) for _ in range(n)]  # fresh texts of the grammar: what a perfect model would score
     for what, ts in stories.items():
         js = [judge_story(t, lexicon, caps, known) for t, _ in ts]
@@ -492,30 +552,6 @@ def main(a):
             "distinct": len({t for t, _ in ts}), "faults": [t for (t, _), j in zip(ts, js) if not j["consistent"]][:4], "unknown_forms": [u for j in js for u in j["unknown"]][:12]}
         print(what, {k: v for k, v in result["stories_" + what].items() if k not in ("faults", "unknown_forms")}, flush=True)
 
-    # weather and recipes
-    towns, dishes = [rng.choice(data.TOWNS) for _ in range(n // 2)], [data.recipe(rng)[1]["name"] for _ in range(n // 2)]
-    samples = {}
-    for kind, judge, plain, chat in (("weather", judge_weather, [f"Weather report for {t}:" for t in towns], [f"What is the weather in {t}?" for t in towns]),
-                                     ("recipe", judge_recipe, [f"Recipe for {d}:" for d in dishes], [f"Give me a recipe for {d}." for d in dishes])):
-        ts = [p + decode(tok, i) for p, i in zip(plain, complete(model, tok, plain, True))]
-        cs = [decode(tok, i) for i in complete(model, tok, [chat_ids(tok, q) for q in chat], True)]
-        same = [c.startswith(p) for c, p in zip(cs, plain)]
-        ref = [data.plain(rng, kind) for _ in range(n)]
-        result[kind] = {"count": len(ts), "consistent": rate(judge(t) for t in ts), "chat_consistent": rate(judge(t) for t in cs), "chat_on_topic": rate(same), "grammar_itself": rate(judge(t) for t in ref),
-                        "faults": [t for t in ts if not judge(t)][:5], "grammar_faults": [t for t in ref if not judge(t)][:3]}
-        print(kind, {k: v for k, v in result[kind].items() if "faults" not in k}, flush=True)
-        samples[kind] = ts[:6] + cs[:3]
-    json.dump(result, open(a.out + "/evaluation-full.json", "w"), indent=1)
-    short = {k: {x: y for x, y in v.items() if x not in ("faults", "unknown_forms", "grammar_faults")} if isinstance(v, dict) else v for k, v in result.items()}
-    text = json.dumps(short, indent=1)
-    text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m.group(1)) + "]", text)
-    open(a.out + "/evaluation.json", "w").write(text + "\n")
-    with open(a.out + "/samples.txt", "w") as f:
-        for what in ("free", "started", "chat"):
-            f.write(f"== {what}\n\n" + "\n\n".join(t for t, _ in stories[what][:25]) + "\n\n")
-        for kind in samples:
-            f.write(f"== {kind}\n\n" + "\n\n".join(samples[kind]) + "\n\n")
-
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
@@ -523,6 +559,8 @@ if __name__ == "__main__":
     p.add_argument("--out", default=".")
     p.add_argument("--samples", type=int, default=500)
     p.add_argument("--chunks", type=int, default=train.CHUNKS["story"], help="chunks of training stories to compare with")
+    p.add_argument("--parts", default=PARTS, help="what to measure; with fewer parts the others stay as evaluation.json has them")
+    p.add_argument("--wait", help="a file to wait for before the model is read")
     p.add_argument("--workers", type=int, default=os.cpu_count())
     p.add_argument("--expected-only", action="store_true")
     p.add_argument("--experts-only", action="store_true")

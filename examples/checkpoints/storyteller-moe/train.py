@@ -29,13 +29,13 @@ HEAD = HIDDEN // HEADS
 THETA, EPS = 10000.0, 1e-5
 ROW = 384  # tokens of a training row, into which whole documents are packed
 CHUNK = 5000
-CHUNKS = {"story": 120, "sum": 240, "weather": 70, "recipe": 70}  # chunks of documents of each kind
+CHUNKS = {"story": 140, "sum": 260, "weather": 60, "recipe": 55}  # chunks of documents of each kind
 SPECIAL = [data.PAD, data.BOS, data.EOS, data.USER, data.ASSISTANT]  # ids 0 to 4
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'user' %}{{ '<|user|>' + message['content'] | trim }}"
     "{% elif message['role'] == 'assistant' %}{{ '<|assistant|>' + message['content'] | trim + eos_token }}"
-    "{% else %}{{ raise_exception('Only the roles user and assistant are supported.') }}{% endif %}"
+    "{% elif message['role'] != 'system' %}{{ raise_exception('Only the roles user, assistant and system (which is left out) are supported.') }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
@@ -358,7 +358,7 @@ if __name__ == "__main__":
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--batch", type=int, default=320, help="rows a step")
     parser.add_argument("--balance", type=float, default=0.02, help="weight of the router's load-balancing loss")
-    parser.add_argument("--coherence", type=float, default=0.01, help="weight of the entropy of expert use within a text")
+    parser.add_argument("--coherence", type=float, default=0.005, help="weight of the entropy of expert use within a text")
     parser.add_argument("--corpus", help="a .npz file that keeps the packed corpus between runs")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--tiny", action="store_true")
