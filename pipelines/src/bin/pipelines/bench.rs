@@ -246,6 +246,8 @@ impl Peer {
             .args(["--layers", &arguments.layers.to_string()])
             .args(["--dtype", DType::from(arguments.dtype).name()])
             .args(["--prompt", &arguments.prompt.to_string()])
+            // Its threads must not spin while it is our turn. It costs the peer nothing on an idle machine.
+            .env("OMP_WAIT_POLICY", "passive")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
