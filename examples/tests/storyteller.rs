@@ -392,3 +392,31 @@ fn checkpoints_that_contradict_themselves_are_refused() {
     let tokenizer = message(Storyteller::from_pretrained(broken.path()));
     assert!(tokenizer.contains("tokenizer.json"), "{tokenizer}");
 }
+
+/// The program was compiled against one checkpoint, and finds another of that name where it looks first.
+#[test]
+fn other_weights_than_the_checked_ones_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let other = scratch.path().join("checkpoints/storyteller-moe");
+    fs::create_dir_all(&other).unwrap();
+    let copy = copy();
+    for entry in fs::read_dir(copy.path()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), other.join(entry.file_name())).unwrap();
+    }
+    let run = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_storyteller"));
+        let output = command.current_dir(scratch.path()).arg("Sum: 23 + 45 =").output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(), (true, String::new()));
+    let weights = other.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let at = bytes.windows(4).position(|bytes| bytes == b"\"pt\"").unwrap();
+    bytes[at + 1] = b'q';
+    fs::write(&weights, bytes).unwrap();
+    let (told, said) = run();
+    assert!(!told);
+    assert!(said.contains("holds other weights than the ones that were checked while compiling"), "{said}");
+    assert!(said.contains("compile again, or call `from_pretrained`"), "{said}");
+}

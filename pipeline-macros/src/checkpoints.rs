@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use pipeline_schema::Problem;
-use pipeline_schema::checkpoint::Checkpoint;
+use pipeline_schema::checkpoint::{Checkpoint, snapshot};
 
 /// Length and time of the last change of a file, where it exists.
 type Stamp = Option<(u64, SystemTime)>;
@@ -16,15 +16,30 @@ struct Entry {
     stamps: Vec<(PathBuf, Stamp)>,
 }
 
-/// By directory and by the name that problems give it. The directory begins with that of the crate's manifest: one
-/// process of an editor serves many crates.
+/// By directory or snapshot, and by the declared model. The path begins with that of the crate's manifest: one process
+/// of an editor serves many crates.
 type Entries = HashMap<(PathBuf, String), Entry>;
 
 static ENTRIES: Mutex<Option<Entries>> = Mutex::new(None);
 
-/// The checkpoint in `directory`, called `shown` in problems; read again when one of its files has changed.
-pub(crate) fn read(directory: &Path, shown: &str) -> Result<Arc<Checkpoint>, Problem> {
-    let key = (directory.to_owned(), shown.to_owned());
+/// The checkpoint in the directory that is declared as `model`, or, where that is absent, what its snapshot says of it;
+/// read again when one of the files has changed. `None` where there is neither.
+pub(crate) fn read(root: &Path, model: &str) -> Option<Result<Arc<Checkpoint>, Problem>> {
+    let (directory, snapshot) = (root.join(model), root.join(snapshot::path(model)));
+    if directory.exists() {
+        return Some(cached(directory.clone(), model, || Checkpoint::read_shown(&directory, model)));
+    }
+    // A dangling link is a mistake of its own, which reading it names.
+    let prepared = snapshot.symlink_metadata().is_ok();
+    prepared.then(|| cached(snapshot, model, || snapshot::read(root, model)))
+}
+
+fn cached(
+    path: PathBuf,
+    model: &str,
+    read: impl FnOnce() -> Result<Checkpoint, Problem>,
+) -> Result<Arc<Checkpoint>, Problem> {
+    let key = (path, model.to_owned());
     let mut entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
     let entries = entries.get_or_insert_default();
     if let Some(entry) = entries.get(&key)
@@ -32,14 +47,15 @@ pub(crate) fn read(directory: &Path, shown: &str) -> Result<Arc<Checkpoint>, Pro
     {
         return Ok(Arc::clone(&entry.checkpoint));
     }
-    let checkpoint = Arc::new(Checkpoint::read_shown(directory, shown)?);
-    let stamps = files(directory, &checkpoint).map(|path| (path.clone(), stamp(&path))).collect();
+    let checkpoint = Arc::new(read()?);
+    let stamps = files(&checkpoint).map(|path| (path.clone(), stamp(&path))).collect();
     entries.insert(key, Entry { checkpoint: Arc::clone(&checkpoint), stamps });
     Ok(checkpoint)
 }
 
 /// Everything that the facts come from; the directory itself changes when a file comes or goes.
-fn files(directory: &Path, checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
+fn files(checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
+    let directory = checkpoint.directory();
     let weights = checkpoint.files().iter().map(|file| directory.join(&file.name)).collect::<Vec<_>>();
     let tokenizer = directory.join("tokenizer.json");
     [directory.to_owned(), tokenizer].into_iter().chain(checkpoint.tracked().to_vec()).chain(weights)

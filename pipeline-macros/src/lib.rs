@@ -118,6 +118,12 @@ use proc_macro::TokenStream;
 /// The loader applies the same rules to what it finds. Editing `config.json` compiles the declaration again; weights
 /// with another header than the one that was checked are refused when the pipeline is loaded.
 ///
+/// Where the directory is absent, as in a checkout without the weights, the declaration is checked against its snapshot by
+/// the same rules: `.pipelines/NAME.json` beside `Cargo.toml`, where `NAME` is the path with `--` for each `/`. It is
+/// written by `pipelines prepare`, committed with the crate, and compared with the checkpoint by
+/// `pipelines prepare --check`. A directory that is there is read, whatever is wrong with it. That a directory has come
+/// is noticed when the declaration is compiled again for another reason.
+///
 /// All mistakes of a declaration are reported together, each on its token, and code that uses the pipeline is not
 /// reported on top of them.
 #[proc_macro_attribute]

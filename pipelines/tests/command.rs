@@ -167,6 +167,60 @@ fn forward_takes_and_gives_the_names_of_the_reference() {
 }
 
 #[test]
+fn prepare_writes_what_the_compiler_checks_without_the_checkpoint() {
+    let workspace = tempfile::tempdir().unwrap();
+    let root = workspace.path().join("teller");
+    let directory = root.join("checkpoints/storyteller");
+    fs::create_dir_all(root.join("src")).unwrap();
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(root.join("Cargo.toml"), "").unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(Path::new(&checkpoint()).join(file), directory.join(file)).unwrap();
+    }
+    let source = "#[pipeline(arch = moe, model = \"checkpoints/storyteller\")]\nstruct Storyteller;\n";
+    fs::write(root.join("src/main.rs"), source.repeat(2)).unwrap();
+    let path = workspace.path().display().to_string();
+    let prepare = ["prepare", &path];
+    let check = ["prepare", "--check", &path];
+    let refused = |arguments: &[&str], expected: &str| {
+        let output = pipelines(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines.len() == 2 && lines[0].contains(expected), "{said}");
+        assert!(lines[1].starts_with("error: 1 of 1 declared models "), "{said}");
+    };
+
+    refused(&check, ".pipelines/checkpoints--storyteller.json: missing; run `pipelines prepare`");
+    let snapshot = root.join(".pipelines/checkpoints--storyteller.json");
+    assert_eq!(succeeds(&prepare), format!("{}: written\n", snapshot.display()));
+    let written = fs::read_to_string(&snapshot).unwrap();
+    let json: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(json["config"]["num_local_experts"], 8);
+    assert_eq!(json["files"][0]["tensors"]["model.norm.weight"]["dtype"], "BF16");
+    assert_eq!(succeeds(&prepare), format!("{}: up to date\n", snapshot.display()));
+    assert_eq!(fs::read_dir(root.join(".pipelines")).unwrap().count(), 1);
+    succeeds(&check);
+
+    let config = directory.join("config.json");
+    let original = fs::read_to_string(&config).unwrap();
+    fs::write(&config, original.replace("\"num_local_experts\": 8", "\"num_local_experts\": 9")).unwrap();
+    refused(&check, ".pipelines/checkpoints--storyteller.json: stale, the checkpoint says otherwise; run");
+    assert_eq!(fs::read_to_string(&snapshot).unwrap(), written);
+    fs::write(&config, "{").unwrap();
+    refused(&prepare, "malformed JSON");
+    assert_eq!(fs::read_to_string(&snapshot).unwrap(), written);
+
+    fs::remove_dir_all(&directory).unwrap();
+    assert!(succeeds(&check).contains("not compared, as there is no directory `checkpoints/storyteller`"));
+    fs::write(&snapshot, written.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    refused(&check, "`format`: version 2");
+    fs::remove_file(&snapshot).unwrap();
+    refused(&check, "there is no directory");
+    assert!(fails(&["prepare", "nowhere"]).contains("expected the directory of a crate"));
+}
+
+#[test]
 fn bench_measures_random_weights() {
     let arguments = ["bench", "--preset", "tiny", "--layers", "2", "--turns", "1", "--tokens", "2", "--json"];
     let json: Value = serde_json::from_str(&succeeds(&arguments)).unwrap();

@@ -20,6 +20,9 @@ pub enum Hardware {
 /// Hardware that other tools know and this one does not: named so that the error can say so.
 pub const FOREIGN: [&str; 9] = ["metal", "mps", "openvino", "qnn", "webgpu", "wgpu", "vulkan", "tpu", "npu"];
 
+/// Words for hardware that several makers have.
+const VAGUE: [&str; 3] = ["gpu", "gpus", "accelerator"];
+
 impl Hardware {
     /// Every kind of hardware there is.
     pub const ALL: [Hardware; 3] = [Hardware::Cpu, Hardware::Cuda, Hardware::Rocm];
@@ -53,6 +56,15 @@ impl Hardware {
     /// Reads a name, an alias included (`hip` and `amd` for `rocm`, `nvidia` for `cuda`).
     ///
     /// The error says what to write instead.
+    ///
+    /// ```
+    /// use pipeline_schema::Hardware;
+    /// assert_eq!(Hardware::from_name("nvidia"), Ok(Hardware::Cuda));
+    /// assert_eq!(
+    ///     Hardware::from_name("gpu").unwrap_err(),
+    ///     "hardware `gpu` does not say whose; expected `cuda` for NVIDIA or `rocm` for AMD",
+    /// );
+    /// ```
     pub fn from_name(name: &str) -> Result<Hardware, String> {
         match name {
             "cpu" => Ok(Hardware::Cpu),
@@ -60,7 +72,11 @@ impl Hardware {
             "rocm" | "hip" | "amd" => Ok(Hardware::Rocm),
             _ => {
                 let names = Hardware::ALL.map(Hardware::name);
-                Err(if FOREIGN.contains(&name) {
+                Err(if VAGUE.contains(&name) {
+                    format!(
+                        "hardware `{name}` does not say whose; expected `cuda` for NVIDIA or `rocm` for AMD"
+                    )
+                } else if FOREIGN.contains(&name) {
                     format!("hardware `{name}` is not supported; {}", suggest::one_of(names))
                 } else {
                     format!("unknown hardware `{name}`; {}", suggest::instead(name, names))

@@ -59,7 +59,7 @@ pub(crate) fn validate(
     shared::check(spec, &task, &hardware, dtype, checkpoint.as_deref(), &subjects, errors);
     let crate_path = crate_path(arguments, &item.ident);
     let outline = Outline { item, crate_path, architecture, task, stages };
-    let model = checkpoint.and_then(|checkpoint| model::declared(arguments, &checkpoint));
+    let model = checkpoint.and_then(|checkpoint| model::declared(arguments, manifest_directory, &checkpoint));
     if errors.is_empty() {
         Ok(Pipeline { outline, hardware, model, dtype, fields })
     } else {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pipeline_schema::checkpoint::Checkpoint;
+use pipeline_schema::checkpoint::{Checkpoint, snapshot};
 use syn::LitStr;
 
 use super::shared::message;
@@ -12,33 +12,36 @@ use crate::error::Errors;
 use crate::model::Model;
 use crate::parse::Arguments;
 
-/// Reads the headers of the declared model.
+/// Reads the headers of the declared model, or its snapshot.
 pub(super) fn read(
     arguments: &Arguments,
     manifest_directory: Option<&Path>,
     errors: &mut Errors,
 ) -> Option<Arc<Checkpoint>> {
     let path = arguments.model.as_ref()?;
-    let directory = directory(path, manifest_directory, errors)?;
-    let checkpoint = checkpoints::read(&directory, &path.value());
+    let root = root(path, manifest_directory, errors)?;
+    let Some(checkpoint) = checkpoints::read(root, &path.value()) else {
+        errors.push(path, absent(root, &path.value()));
+        return None;
+    };
     checkpoint.map_err(|problem| errors.push(path, message(&problem))).ok()
 }
 
 /// What of the checkpoint goes into the generated code.
-pub(super) fn declared(arguments: &Arguments, checkpoint: &Checkpoint) -> Option<Model> {
+pub(super) fn declared(
+    arguments: &Arguments,
+    manifest_directory: Option<&Path>,
+    checkpoint: &Checkpoint,
+) -> Option<Model> {
     let path = arguments.model.clone()?;
-    let declared = path.value();
-    let relative = |file: &PathBuf| {
-        let file = file.strip_prefix(checkpoint.directory()).ok()?.to_str()?;
-        Some(format!("{}/{file}", declared.trim_end_matches('/')))
-    };
+    let root = manifest_directory?;
+    let relative = |file: &PathBuf| Some(file.strip_prefix(root).ok()?.to_str()?.to_owned());
     let tracked = checkpoint.tracked().iter().filter_map(relative).collect();
     Some(Model { path, header_hash: checkpoint.header_hash(), tracked })
 }
 
-/// A model is a directory, given relative to the declaring crate, so that the declaration means the same to everyone
-/// who builds it.
-fn directory(path: &LitStr, manifest_directory: Option<&Path>, errors: &mut Errors) -> Option<PathBuf> {
+/// A model is given relative to the declaring crate, so that the declaration means the same to everyone who builds it.
+fn root<'a>(path: &LitStr, manifest_directory: Option<&'a Path>, errors: &mut Errors) -> Option<&'a Path> {
     let text = path.value();
     if text.is_empty() {
         errors.push(path, "the path of the model is empty; write `model = \"checkpoints/my-model\"`");
@@ -49,20 +52,25 @@ fn directory(path: &LitStr, manifest_directory: Option<&Path>, errors: &mut Erro
         errors.push(path, format!("the path of the model is absolute; {instead}"));
         return None;
     }
-    let Some(root) = manifest_directory else {
+    if manifest_directory.is_none() {
         errors.push(path, "a model is looked for beside `Cargo.toml`, but `CARGO_MANIFEST_DIR` is not set; build with cargo");
-        return None;
-    };
-    let directory = root.join(&text);
-    if directory.is_dir() {
-        return Some(directory);
     }
-    let instead = match above(root, &text) {
-        Some(above) => format!("did you mean `{above}`?"),
-        None => "leave `model` out to load one with `from_pretrained`".to_owned(),
-    };
-    errors.push(path, format!("there is no directory `{text}` beside this crate's `Cargo.toml`; {instead}"));
-    None
+    manifest_directory
+}
+
+/// A model is a directory, or has a snapshot that was prepared where the directory is.
+fn absent(root: &Path, model: &str) -> String {
+    if let Some(above) = above(root, model) {
+        return format!(
+            "there is no directory `{model}` beside this crate's `Cargo.toml`; did you mean `{above}`?"
+        );
+    }
+    let snapshot = snapshot::path(model);
+    format!(
+        "there is neither a directory `{model}` nor its snapshot `{snapshot}` beside this crate's `Cargo.toml`; \
+         run `pipelines prepare` where the checkpoint is and commit the snapshot, or leave `model` out to load one \
+         with `from_pretrained`"
+    )
 }
 
 /// Absolute on any system, so that a declaration is right or wrong on all alike.

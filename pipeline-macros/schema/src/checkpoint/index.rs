@@ -74,7 +74,7 @@ impl Index {
 }
 
 /// A plain name: no folder, no drive, nothing that leads elsewhere.
-fn is_file_name(name: &str) -> bool {
+pub(super) fn is_file_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ':', '\0'])
 }
 

@@ -9,6 +9,7 @@ mod json;
 mod read;
 mod safetensors;
 mod scan;
+pub mod snapshot;
 mod tensor;
 mod tokenizer;
 
@@ -28,7 +29,9 @@ pub const HEADER_LIMIT: u64 = 100_000_000;
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     directory: PathBuf,
+    /// What problems call the directory, or the snapshot.
     shown: String,
+    origin: Origin,
     config: Map<String, Value>,
     model_type: String,
     tensors: Tensors,
@@ -36,6 +39,15 @@ pub struct Checkpoint {
     tracked: Vec<PathBuf>,
     tokenizer: Option<TokenizerFacts>,
     header_hash: u64,
+}
+
+/// What the facts were read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The checkpoint itself.
+    Directory,
+    /// A [`snapshot`] of it.
+    Snapshot,
 }
 
 /// One file of weights.
@@ -73,14 +85,18 @@ impl Checkpoint {
         read::read(directory, shown)
     }
 
-    /// The directory that was read.
+    /// The directory of the checkpoint. Where a [`snapshot`] was read, it need not be there.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// `file` of this checkpoint as problems call it: `checkpoints/storyteller-moe/config.json`.
+    /// `file` of this checkpoint as problems call it: `checkpoints/storyteller-moe/config.json`, or, where a
+    /// [`snapshot`] was read, `.pipelines/checkpoints--storyteller-moe.json: config`.
     pub fn shown(&self, file: &str) -> String {
-        json::shown(&self.shown, file)
+        match self.origin {
+            Origin::Directory => json::shown(&self.shown, file),
+            Origin::Snapshot => snapshot::located(&self.shown, file),
+        }
     }
 
     /// The whole of `config.json`.
@@ -103,7 +119,8 @@ impl Checkpoint {
         &self.files
     }
 
-    /// The small JSON files that were read, `config.json` first: whoever depends on the facts depends on these.
+    /// The small JSON files that were read, `config.json` first, or the [`snapshot`]: whoever depends on the facts
+    /// depends on these.
     pub fn tracked(&self) -> &[PathBuf] {
         &self.tracked
     }

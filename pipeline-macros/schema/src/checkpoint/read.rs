@@ -9,7 +9,7 @@ use super::index::Index;
 use super::json::{self, problem};
 use super::tensor::{TensorInfo, Tensors};
 use super::tokenizer::TokenizerFacts;
-use super::{Checkpoint, WeightFile, safetensors};
+use super::{Checkpoint, Origin, WeightFile, safetensors};
 use crate::problem::{Problem, quoted};
 
 const CONFIG: &str = "config.json";
@@ -28,15 +28,7 @@ const NAMED_SHARDS: usize = 100;
 /// Reads a checkpoint; see [`Checkpoint::read_shown`].
 pub(super) fn read(directory: &Path, shown: &str) -> Result<Checkpoint, Problem> {
     let config = read_config(directory, shown)?;
-    let config_shown = json::shown(shown, CONFIG);
-    let model_type = match config.get("model_type") {
-        Some(Value::String(model_type)) => model_type.clone(),
-        Some(other) => {
-            let message = format!("`model_type` must be a text, but is {}", crate::models::described(other));
-            return Err(problem(&format!("{config_shown}: model_type"), message));
-        }
-        None => return Err(problem(&format!("{config_shown}: model_type"), "`model_type` is missing")),
-    };
+    let model_type = model_type(&config, |field| json::shown(shown, field))?;
     let mut tracked = vec![directory.join(CONFIG)];
     let weights = if exists(directory, WEIGHTS) {
         read_weights(directory, shown, vec![WEIGHTS.to_owned()])?
@@ -58,6 +50,7 @@ pub(super) fn read(directory: &Path, shown: &str) -> Result<Checkpoint, Problem>
     Ok(Checkpoint {
         directory: directory.to_owned(),
         shown: shown.to_owned(),
+        origin: Origin::Directory,
         config,
         model_type,
         tensors: weights.tensors,
@@ -95,6 +88,19 @@ fn read_config(directory: &Path, shown: &str) -> Result<Map<String, Value>, Prob
         }
         Err(error) => Err(problem(&shown, format!("malformed JSON: {error}"))),
     }
+}
+
+/// `model_type` of `config.json`; `shown` is what problems call a field of that file.
+pub(super) fn model_type(
+    config: &Map<String, Value>,
+    shown: impl FnOnce(&str) -> String,
+) -> Result<String, Problem> {
+    let message = match config.get("model_type") {
+        Some(Value::String(model_type)) => return Ok(model_type.clone()),
+        Some(other) => format!("`model_type` must be a text, but is {}", crate::models::described(other)),
+        None => "`model_type` is missing".to_owned(),
+    };
+    Err(problem(&shown("config.json: model_type"), message))
 }
 
 /// What was found instead of safetensors, and what to do.

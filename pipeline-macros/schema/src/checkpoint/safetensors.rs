@@ -67,6 +67,16 @@ pub(super) fn read(
 /// Parses the JSON of a header. The ranges still count from the first byte after it.
 fn parse(header: &[u8], file: usize, tensors: &mut Vec<(String, TensorInfo)>) -> Result<(), String> {
     let mut scanner = Scanner::new(header)?;
+    self::tensors(&mut scanner, file, tensors)?;
+    scanner.end()
+}
+
+/// The tensors of a header, by name.
+pub(super) fn tensors(
+    scanner: &mut Scanner<'_>,
+    file: usize,
+    tensors: &mut Vec<(String, TensorInfo)>,
+) -> Result<(), String> {
     scanner.object("an object of tensors by name", |scanner, name| {
         if name == "__metadata__" {
             return scanner.skip();
@@ -76,8 +86,7 @@ fn parse(header: &[u8], file: usize, tensors: &mut Vec<(String, TensorInfo)>) ->
             Err(error) => return Err(format!("tensor {}: {error}", quoted(&name))),
         }
         Ok(())
-    })?;
-    scanner.end()
+    })
 }
 
 /// One tensor: `{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}`.
@@ -160,7 +169,11 @@ fn check_size(dtype: &StoredDtype, shape: &[usize], bytes: u64) -> Result<(), St
 
 /// Checks that the tensors fill the `data` bytes after the header, without a gap and without overlap, and
 /// makes their ranges count from the beginning of the file.
-fn lay_out(tensors: &mut [(String, TensorInfo)], header_length: u64, data: u64) -> Result<(), String> {
+pub(super) fn lay_out(
+    tensors: &mut [(String, TensorInfo)],
+    header_length: u64,
+    data: u64,
+) -> Result<(), String> {
     let start = 8 + header_length;
     if let Some((name, tensor)) = tensors.iter().max_by_key(|(_, tensor)| tensor.range.end)
         && tensor.range.end > data

@@ -109,6 +109,24 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at) == Some(&b'[')
     }
 
+    /// Takes `null`, if it is next.
+    pub(super) fn null(&mut self) -> bool {
+        self.skip_space();
+        let is_null = self.text[self.at..].starts_with("null");
+        if is_null {
+            self.at += "null".len();
+        }
+        is_null
+    }
+
+    /// The text of a value of any kind, for a parser that looks at it closely.
+    pub(super) fn raw(&mut self) -> Result<&'a str, String> {
+        self.skip_space();
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
+    }
+
     /// Skips a value of any kind and depth.
     pub(super) fn skip(&mut self) -> Result<(), String> {
         self.skip_space();

@@ -5,6 +5,7 @@ mod forward;
 mod inspect;
 mod models;
 mod options;
+mod prepare;
 mod run;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Forward(forward::Arguments),
     /// Says what a checkpoint is, what it can do and how much memory it needs
     Inspect(inspect::Arguments),
+    /// Writes a snapshot of each declared model, to compile where the checkpoint is absent
+    Prepare(prepare::Arguments),
     /// Lists the architectures with their tasks, parameters and model types
     Models(models::Arguments),
     /// Measures decoding and prefill of a model of real layer shape with random weights
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Forward(arguments) => forward::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Prepare(arguments) => prepare::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
