@@ -24,11 +24,20 @@ pub struct Heatmap<'a> {
     layer: usize,
 }
 
-/// A word of a line: how it reads, how wide it is, and the weight of each expert.
+/// A token in a line: how it reads, how wide it is, and the weight of each expert.
 struct Word {
     text: String,
     width: usize,
     weights: Vec<f32>,
+    ends_line: bool,
+}
+
+impl Word {
+    fn new(text: &str, weights: &[f32]) -> Word {
+        let shown = text.replace('\n', "⏎").replace(char::is_control, "·");
+        let width = shown.width().max(1);
+        Word { text: shown, width, weights: weights.to_vec(), ends_line: text.contains('\n') }
+    }
 }
 
 impl<'a> Heatmap<'a> {
@@ -61,27 +70,27 @@ impl<'a> Heatmap<'a> {
         usage.per_layer.iter().map(share).collect()
     }
 
-    /// The words in lines that fit the columns.
+    /// The words in lines that fit the columns, broken where a word begins.
     fn lines(&self) -> Vec<Vec<Word>> {
-        let mut lines = vec![Vec::new()];
-        let mut column = 0;
-        for (token, weights) in self.attribution.tokens.iter().zip(self.weights()) {
-            let breaks = token.text.contains('\n');
-            let text = token.text.replace('\n', "⏎").replace(char::is_control, "·");
-            let width = text.width().max(1);
-            if column + width > COLUMNS && column > 0 {
-                lines.push(Vec::new());
-                column = 0;
-            }
-            column += width;
-            let line = lines.last_mut().expect("there is a first line");
-            line.push(Word { text, width, weights });
-            if breaks {
-                lines.push(Vec::new());
-                column = 0;
+        let mut lines: Vec<Vec<Word>> = Vec::new();
+        let (mut column, mut breaks) = (0, true);
+        let tokens: Vec<(&TokenExperts, Vec<f32>)> =
+            self.attribution.tokens.iter().zip(self.weights()).collect();
+        for pieces in tokens.chunk_by(|_, (next, _)| !next.text.starts_with(char::is_whitespace)) {
+            let pieces: Vec<Word> =
+                pieces.iter().map(|(token, weights)| Word::new(&token.text, weights)).collect();
+            let width: usize = pieces.iter().map(|piece| piece.width).sum();
+            breaks |= column + width > COLUMNS;
+            for piece in pieces {
+                if breaks || column + piece.width > COLUMNS {
+                    lines.push(Vec::new());
+                    column = 0;
+                }
+                column += piece.width;
+                breaks = piece.ends_line;
+                lines.last_mut().expect("the first piece begins a line").push(piece);
             }
         }
-        lines.retain(|line| !line.is_empty());
         lines
     }
 
@@ -102,7 +111,10 @@ impl<'a> Heatmap<'a> {
             }
             let mut column = left;
             for word in line {
-                drawing = drawing.add(label(column, top + cell_height - 4, &word.text));
+                // Spaces at its edges are lost in a text element.
+                let indent = word.text.len() - word.text.trim_start().len();
+                let x = column + indent * cell_width;
+                drawing = drawing.add(label(x, top + cell_height - 4, word.text.trim()));
                 for (expert, &weight) in word.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0)
                 {
                     let y = top + (expert + 1) * cell_height;
@@ -138,7 +150,7 @@ impl<'a> Heatmap<'a> {
 }
 
 fn label(x: usize, y: usize, text: &str) -> Text {
-    Text::new(text).set("x", x).set("y", y).set("xml:space", "preserve").set("fill", "#222")
+    Text::new(text).set("x", x).set("y", y).set("fill", "#222")
 }
 
 fn square(x: usize, y: usize, width: usize, expert: usize, weight: f32, title: String) -> Rectangle {
