@@ -68,7 +68,7 @@ fn the_gallery_is_up_to_date() {
 
 fn gallery() -> String {
     let mut gallery = String::from(
-        "# What the compiler says\n\nMistakes in declarations, each with the answer as it is printed. Every case begins with \
+        "# What the compiler says\n\nMistakes in declarations, each with the answer as it is printed (`$WORKSPACE` is this folder's parent). Every case begins with \
          `use pipelines::prelude::*;`, which is left out here with the empty line after it and with an empty `main`. The \
          cases are tests (`ui-tests/tests/fail`), and so is this file: it is made from them.\n",
     );

@@ -27,6 +27,7 @@ pub(super) fn declared_models(directory: &Path) -> Result<Vec<Declared>, String>
     }
     let mut sources = Vec::new();
     collect_sources(directory, &mut sources)?;
+    sources.sort();
     let mut declared: BTreeMap<(PathBuf, String), Declared> = BTreeMap::new();
     for source in sources {
         let text = fs::read_to_string(&source).map_err(|error| format!("{}: {error}", source.display()))?;
@@ -65,7 +66,6 @@ fn collect_sources(directory: &Path, sources: &mut Vec<PathBuf>) -> Result<(), S
             sources.push(path);
         }
     }
-    sources.sort();
     Ok(())
 }
 
