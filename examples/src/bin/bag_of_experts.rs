@@ -2,37 +2,32 @@
 //!
 //! The router of a mixture of experts sends stories, sums, weather reports and recipes to different experts. How often
 //! each expert is visited, its bag of experts, is therefore a fingerprint of the kind, and the nearest known bag names
-//! it: a classifier that nobody trained. It is defined here, outside the library, with what every crate can use.
+//! it: a classifier that nobody trained. It knows whole texts, as the model does; a sentence from the middle of one says
+//! little. It is defined here, outside the library, with what every crate can use.
 //!
 //! ```text
-//! cargo run --release --bin bag_of_experts -- "Take two eggs and a cup of milk."
+//! cargo run --release --bin bag_of_experts -- "Recipe for apple cake: Take 4 apples, 2 eggs and 1 cup of sugar."
 //! ```
 
 use std::fmt;
 
 use pipelines::arch::Moe;
-use pipelines::arch::moe::{GenerationPlan, MoeModel, Prompt, TokenSequences};
+use pipelines::arch::moe::{Generation, GenerationPlan, MoeModel, Prompt, TokenSequences};
 use pipelines::checkpoint::CheckpointFiles;
 use pipelines::prelude::*;
 use pipelines::task::{Task, TextGeneration};
 use pipelines::{Architecture, Call, LoadOptions, Parameters, TaskSpec, Value};
 
-/// A text for each kind that is known.
-const KNOWN: [(&str, &str); 4] = [
-    (
-        "story",
-        "Once upon a time, a small fox named Ruby lived in a wide meadow. She was very good at finding things.",
-    ),
-    ("sum", "Sum: 23 + 45 = 68"),
-    (
-        "weather",
-        "Weather report for Oakdale: In the morning it is cold, with 3 degrees and light rain. Take an umbrella.",
-    ),
-    (
-        "recipe",
-        "Recipe for pumpkin soup: Take 3 cups of pumpkin, 1 onion and 2 cups of water. First, chop the onion.",
-    ),
+/// How a text of each kind begins. The model writes the rest itself, several times.
+const KINDS: [(&str, &str); 4] = [
+    ("story", "Once upon a time"),
+    ("sum", "Sum: 23 + 45 ="),
+    ("weather", "Weather report for Oakdale:"),
+    ("recipe", "Recipe for pumpkin soup:"),
 ];
+
+/// Texts that are written of each kind.
+const SAMPLES: usize = 8;
 
 /// The task: says of what kind a text is.
 enum KindOfText {}
@@ -62,7 +57,7 @@ impl Parameters for BagParameters {
     }
 }
 
-/// Visits to each expert in each layer, of length one: `(layers * experts)`.
+/// How much each expert of each layer had to say, of length one: `(layers * experts)`.
 type Bag = Vec<f32>;
 
 /// A mixture of experts with the bags of the known kinds.
@@ -80,12 +75,21 @@ impl fmt::Display for Kinds {
     }
 }
 
-/// A call of the mixture of experts, which the stages below build on.
-fn experts_call(experts: &MoeModel, hardware: Hardware) -> Call<'_, Moe, TextGeneration> {
+/// A call of the mixture of experts that generates up to `max_new_tokens`; one is the least, to read a text.
+fn experts_call(
+    experts: &MoeModel,
+    hardware: Hardware,
+    max_new_tokens: usize,
+) -> Call<'_, Moe, TextGeneration> {
     let mut parameters = <Moe as Architecture<TextGeneration>>::parameters(experts);
-    // Only the prompt is read: one token is the least that a generation gives.
-    (parameters.max_new_tokens, parameters.do_sample) = (1, false);
+    (parameters.max_new_tokens, parameters.seed) = (max_new_tokens, Some(0));
     Call { model: experts, parameters, hardware }
+}
+
+/// The same bag at length one.
+fn unit(bag: Bag) -> Bag {
+    let length = bag.iter().map(|visits| visits * visits).sum::<f32>().sqrt();
+    bag.into_iter().map(|visits| visits / length).collect()
 }
 
 /// The bags of prepared texts.
@@ -95,10 +99,18 @@ fn bags(
     plan: GenerationPlan,
 ) -> Result<Vec<Bag>> {
     let raw = Moe::infer(call, prepared, plan)?;
-    let bag = |generation: pipelines::arch::moe::Generation| {
-        let visits = generation.experts.usage().per_layer.concat();
-        let length = visits.iter().map(|&visits| (visits as f32).powi(2)).sum::<f32>().sqrt();
-        visits.iter().map(|&visits| visits as f32 / length).collect()
+    let bag = |generation: Generation| {
+        let experts = &generation.experts;
+        let mut bag = vec![0.0; experts.num_layers * experts.num_experts];
+        // The token that begins every text says nothing of its kind.
+        for token in experts.tokens.iter().skip(1) {
+            for (layer, visited) in token.layers.iter().enumerate() {
+                for (&expert, &weight) in visited.experts.iter().zip(&visited.weights) {
+                    bag[layer * experts.num_experts + expert as usize] += weight;
+                }
+            }
+        }
+        unit(bag)
     };
     Ok(Moe::format(call, raw)?.into_iter().map(bag).collect())
 }
@@ -116,11 +128,20 @@ impl Architecture<KindOfText> for BagOfExperts {
 
     fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<BagModel> {
         let experts = <Moe as Architecture<TextGeneration>>::load(checkpoint, options)?;
-        let call = experts_call(&experts, options.hardware);
-        let texts = KNOWN.map(|(_, text)| Prompt::from(text));
-        let prepared = Moe::preprocess(&call, texts.to_vec())?;
+        let call = experts_call(&experts, options.hardware, 200);
+        let openings = KINDS.iter().flat_map(|(_, opening)| vec![Prompt::from(*opening); SAMPLES]).collect();
+        let prepared = Moe::preprocess(&call, openings)?;
         let plan = Moe::route(&call, &prepared)?;
-        let known = KNOWN.iter().map(|(kind, _)| *kind).zip(bags(&call, prepared, plan)?).collect();
+        let samples = bags(&call, prepared, plan)?;
+        let mean = |samples: &[Bag]| {
+            unit(
+                (0..samples[0].len())
+                    .map(|visits| samples.iter().map(|sample| sample[visits]).sum())
+                    .collect(),
+            )
+        };
+        let known =
+            KINDS.iter().zip(samples.chunks(SAMPLES)).map(|((kind, _), bags)| (*kind, mean(bags))).collect();
         Ok(BagModel { experts, known })
     }
 
@@ -130,11 +151,11 @@ impl Architecture<KindOfText> for BagOfExperts {
 
     fn preprocess(call: &Call<'_, Self, KindOfText>, inputs: Vec<String>) -> Result<TokenSequences> {
         let inputs = inputs.into_iter().map(Prompt::from).collect();
-        Moe::preprocess(&experts_call(&call.model.experts, call.hardware), inputs)
+        Moe::preprocess(&experts_call(&call.model.experts, call.hardware, 1), inputs)
     }
 
     fn route(call: &Call<'_, Self, KindOfText>, prepared: &TokenSequences) -> Result<GenerationPlan> {
-        Moe::route(&experts_call(&call.model.experts, call.hardware), prepared)
+        Moe::route(&experts_call(&call.model.experts, call.hardware, 1), prepared)
     }
 
     fn infer(
@@ -142,7 +163,7 @@ impl Architecture<KindOfText> for BagOfExperts {
         prepared: TokenSequences,
         plan: GenerationPlan,
     ) -> Result<Vec<Bag>> {
-        bags(&experts_call(&call.model.experts, call.hardware), prepared, plan)
+        bags(&experts_call(&call.model.experts, call.hardware, 1), prepared, plan)
     }
 
     fn format(call: &Call<'_, Self, KindOfText>, raw: Vec<Bag>) -> Result<Vec<Kinds>> {
@@ -172,7 +193,9 @@ struct Reader {
 }
 
 fn main() -> Result<()> {
-    let text = std::env::args().nth(1).unwrap_or_else(|| "Take two eggs and a cup of milk.".to_owned());
+    let text = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "Recipe for apple cake: Take 4 apples, 2 eggs and 1 cup of sugar.".to_owned());
     print!("{}", Reader::load()?.run(text)?);
     Ok(())
 }
