@@ -198,6 +198,36 @@ fn stages_run_one_by_one() {
     assert_eq!(teller.format(raw).unwrap()[0].text, "Sum: 23 + 45 = 68");
 }
 
+/// Stages of a user's own make what the next one takes: what does not fit is an error there.
+#[test]
+fn plans_that_do_not_fit_are_refused() {
+    let teller = Greedy::load().unwrap();
+    let infer = |change: fn(&mut PreparedOf<Greedy>, &mut PlanOf<Greedy>)| {
+        let mut prepared = teller.preprocess(["Once upon a time", "Sum: 23 + 45 ="]).unwrap();
+        let mut plan = teller.route(&prepared).unwrap();
+        change(&mut prepared, &mut plan);
+        teller.infer(prepared, plan)
+    };
+    let empty = message(infer(|prepared, _| prepared.sequences[1].clear()));
+    assert_eq!(empty, "a sequence has 0 tokens, expected from 1 to 512");
+    let long = message(infer(|prepared, _| prepared.sequences[0] = vec![5; 513]));
+    assert_eq!(long, "a sequence has 513 tokens, expected from 1 to 512");
+    let short = message(infer(|_, plan| plan.max_new_tokens.truncate(1)));
+    assert_eq!(short, "`max_new_tokens` has 1 entries for 2 sequences");
+    let none = infer(|_, plan| plan.max_new_tokens[0] = 0).unwrap();
+    assert_eq!((none[0].tokens.len(), none[0].finish_reason), (0, FinishReason::Length));
+    assert_eq!(none[1].completion.trim(), "68");
+}
+
+/// The least penalty is written in 32 bits a little below its range's end.
+#[test]
+fn the_ends_of_a_range_are_inside() {
+    let teller = Greedy::load().unwrap();
+    let run = |penalty| teller.run_with("Once", |parameters| parameters.repetition_penalty = penalty);
+    assert!(run(0.01).is_ok() && run(100.0).is_ok());
+    assert_eq!(message(run(100.1)), "`repetition_penalty` is 100.1, but must be from 0.01 to 100");
+}
+
 #[test]
 fn threads_share_a_pipeline() {
     let teller = Greedy::load().unwrap();
@@ -225,7 +255,8 @@ fn attribution_covers_every_token_and_layer() {
         assert!((0.0..=8f32.ln() + 1e-5).contains(&layer.entropy));
     }
     let usage = experts.usage();
-    assert_eq!(usage.decisions, 2 * 6 * experts.tokens.len() as u64);
+    // The position of the prompt's last token is that of the first generated one.
+    assert_eq!(usage.decisions, 2 * 6 * (experts.tokens.len() as u64 - 1));
     assert_eq!(usage.total.iter().sum::<u64>(), usage.decisions);
     assert_eq!(usage.top(8).iter().map(|(_, visits)| visits).sum::<u64>(), usage.decisions);
     assert!(usage.top(8).is_sorted_by(|left, right| left.1 >= right.1));
@@ -362,7 +393,7 @@ fn the_rules_hold_at_load_time_too() {
     let hot = message(Storyteller::builder().configure(|teller| teller.temperature = 2.0).load());
     assert_eq!(hot, "`temperature` is 2, but was declared to be from 0.1 to 1.5");
     let none = message(Storyteller::builder().hardware([Hardware::Cuda, Hardware::Rocm]).load());
-    assert!(none.contains("none of the declared hardware is available"), "{none}");
+    assert!(none.contains("none of the hardware asked for is available"), "{none}");
     assert!(none.contains("`cuda`") && none.contains("`rocm`"), "{none}");
     let absent = message(Storyteller::from_pretrained("nowhere"));
     assert!(absent.contains("does not exist") && absent.contains("nowhere"), "{absent}");

@@ -45,7 +45,7 @@ pub enum Error {
         looked_in: Vec<PathBuf>,
     },
     /// None of the declared hardware is present.
-    #[error("none of the declared hardware is available: {}", looked_for.join("; "))]
+    #[error("none of the hardware asked for is available: {}", looked_for.join("; "))]
     NoHardware {
         /// For each kind of hardware, what was looked for.
         looked_for: Vec<String>,

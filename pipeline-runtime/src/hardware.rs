@@ -22,6 +22,11 @@ pub fn probe(hardware: Hardware) -> Result<(), String> {
 /// # Errors
 /// [`Error::NoHardware`] when none is, saying for each what was looked for.
 pub fn first_present(wanted: &[Hardware]) -> Result<Hardware> {
+    if wanted.is_empty() {
+        return Err(Error::Parameter(
+            "no hardware is named; expected one of `cpu`, `cuda`, `rocm`".to_owned(),
+        ));
+    }
     let mut looked_for = Vec::new();
     for &hardware in wanted {
         match probe(hardware) {

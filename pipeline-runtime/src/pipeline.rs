@@ -29,7 +29,8 @@ pub struct Pipeline<D: Declaration> {
 
 /// What a run gives: the output, what it ran on and how long each stage took.
 ///
-/// It reads like the output itself: `response.text` is `response.output.text`.
+/// It reads like the output itself: `response.text` is `response.output.text`. Serialised, the fields of the output stand
+/// beside the others, so that an output of one's own must be a struct or a map.
 #[derive(Clone, Debug, Serialize)]
 pub struct Response<O> {
     /// The output of the `format` stage.
@@ -143,15 +144,9 @@ impl<D: Stages> Pipeline<D> {
         input: impl Into<InputOf<D>>,
         adjust: impl FnOnce(&mut ParametersOf<D>),
     ) -> Result<Response<D::Output>> {
-        let Responses { mut outputs, hardware, timings } = self.run_stages(vec![input.into()], adjust)?;
-        match outputs.pop() {
-            Some(output) if outputs.is_empty() => Ok(Response { output, hardware, timings }),
-            other => Err(Error::input(format!(
-                "the `format` stage of `{}` gave {} outputs for one input",
-                D::NAME,
-                outputs.len() + usize::from(other.is_some()),
-            ))),
-        }
+        let Responses { outputs, hardware, timings } = self.run_stages(vec![input.into()], adjust)?;
+        let output = outputs.into_iter().next().expect("there are as many outputs as inputs");
+        Ok(Response { output, hardware, timings })
     }
 
     /// Runs all four stages on several inputs at once. The inputs may differ in length.
@@ -184,10 +179,12 @@ impl<D: Stages> Pipeline<D> {
     ) -> Result<Responses<D::Output>> {
         let call = self.call_with(adjust)?;
         let mut timings = Timings::default();
+        let count = inputs.len();
         let prepared = timed(&mut timings.preprocess, || self.declaration.preprocess(&call, inputs))?;
         let plan = timed(&mut timings.route, || self.declaration.route(&call, &prepared))?;
         let raw = timed(&mut timings.infer, || self.declaration.infer(&call, prepared, plan))?;
         let outputs = timed(&mut timings.format, || self.declaration.format(&call, raw))?;
+        check_count::<D>(outputs.len(), count)?;
         Ok(Responses { outputs, hardware: self.hardware, timings })
     }
 
@@ -329,11 +326,10 @@ where
     pub fn into_response(self) -> Result<Response<D::Output>> {
         let Stream { declaration, call, session, mut timings, .. } = self;
         let raw = timed(&mut timings.infer, || D::Architecture::finish(&call, session))?;
-        let mut outputs = timed(&mut timings.format, || declaration.format(&call, raw))?;
-        match outputs.pop() {
-            Some(output) => Ok(Response { output, hardware: call.hardware, timings }),
-            None => Err(Error::input(format!("the `format` stage of `{}` gave no output", D::NAME))),
-        }
+        let outputs = timed(&mut timings.format, || declaration.format(&call, raw))?;
+        check_count::<D>(outputs.len(), 1)?;
+        let output = outputs.into_iter().next().expect("there is one output");
+        Ok(Response { output, hardware: call.hardware, timings })
     }
 }
 
@@ -352,6 +348,15 @@ where
         self.ended = !matches!(step, Some(Ok(_)));
         step
     }
+}
+
+/// A `format` stage of the user's own may have lost an output or made one up.
+fn check_count<D: Declaration>(outputs: usize, inputs: usize) -> Result<()> {
+    if outputs == inputs {
+        return Ok(());
+    }
+    let name = D::NAME;
+    Err(Error::input(format!("the `format` stage of `{name}` gave {outputs} outputs for {inputs} inputs")))
 }
 
 fn timed<R>(total: &mut Duration, work: impl FnOnce() -> R) -> R {

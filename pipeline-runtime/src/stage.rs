@@ -43,7 +43,10 @@ pub trait Architecture<T: Task>: Sized + 'static {
     /// Weights and everything else that is read once and never changes.
     type Model: Send + Sync;
 
-    /// Loads the model. The rules of `pipeline-schema` hold already.
+    /// Loads the model. The rules of `pipeline-schema` hold already where the architecture is one of its table.
+    ///
+    /// # Errors
+    /// The checkpoint is not what the architecture needs.
     fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<Self::Model>;
 
     /// The parameters before the declaration sets any: the defaults, and what the checkpoint says.
@@ -76,8 +79,8 @@ pub trait Stepwise<T: Task>: Architecture<T> {
     /// Starts a session.
     fn begin(call: &Call<'_, Self, T>, prepared: Self::Prepared, plan: Self::Plan) -> Result<Self::Session>;
 
-    /// Does one step for every input of the batch; `None` when all are finished.
-    /// The deltas are those of the batch's first input.
+    /// Does one step for every input of the batch that is not finished; `None` when all are. The delta is that of the
+    /// first of them, so that a batch of one is streamed whole.
     fn step(call: &Call<'_, Self, T>, session: &mut Self::Session) -> Result<Option<Self::Delta>>;
 
     /// What the model gave in all steps so far. It may be called before the last step.
@@ -146,6 +149,9 @@ pub trait Declaration: Sized {
     fn configure(&self, parameters: &mut ParametersOf<Self>) -> Result<()>;
 
     /// Loads the declared model on the first declared hardware that is present.
+    ///
+    /// # Errors
+    /// The model is not found, its files are malformed or break a rule, or no declared hardware is present.
     fn load() -> Result<Pipeline<Self>>
     where
         Self: Declared + Stages,
@@ -154,6 +160,9 @@ pub trait Declaration: Sized {
     }
 
     /// Loads another model than the declared one: a directory in the layout of Hugging Face.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
     fn from_pretrained(model: impl AsRef<Path>) -> Result<Pipeline<Self>>
     where
         Self: Declared + Stages,

@@ -238,7 +238,7 @@ fn errors_are_one_line_with_what_to_do() {
     let error = fails(&["run", "--model", &checkpoint, "--task", "text-generator", "Once"]);
     assert!(error.contains("did you mean `text-generation`?"), "{error}");
     let error = fails(&["run", "--model", &checkpoint, "--device", "rocm", "Once"]);
-    assert!(error.contains("none of the declared hardware is available"), "{error}");
+    assert!(error.contains("none of the hardware asked for is available"), "{error}");
     let error = fails(&["inspect", "nowhere"]);
     assert!(error.contains("does not exist"), "{error}");
     let error = fails(&["models", "moee"]);

@@ -101,7 +101,7 @@ const MOE_PARAMETERS: [ParameterSpec; 12] = [
     },
     ParameterSpec {
         name: "capacity_factor",
-        kind: ParameterKind::Float { min: 0.0, max: 1000.0 },
+        kind: ParameterKind::Float { min: 0.01, max: 1000.0 },
         default: "none: every token reaches its experts",
         description: "limits an expert to this many times its even share of a batch's tokens",
     },

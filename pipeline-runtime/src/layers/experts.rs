@@ -5,6 +5,7 @@ use crate::kernels::experts::{DROPPED, ExpertRouting, ExpertWeights, ExpertsShap
 use crate::kernels::router::{TopKShape, softmax_top_k};
 use crate::layers::{Linear, Weights};
 use crate::tensor::{Matrix, Tensor};
+use crate::text::as_written;
 
 /// How tokens are distributed over experts in a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,8 +98,9 @@ impl TopKRouter {
 fn limit(routing: &mut Routing, logits: &[f32], num_experts: usize, capacity: Capacity) {
     let k = routing.k;
     let tokens = routing.experts.len() / k;
-    let even_share = (tokens * k) as f32 / num_experts as f32;
-    let room = (capacity.factor * even_share).ceil() as usize;
+    let even_share = (tokens * k) as f64 / num_experts as f64;
+    // In `f32`, 1.2 times 12.5 is a little above 15.
+    let room = (as_written(capacity.factor) * even_share).ceil() as usize;
     let mut load = vec![0; num_experts];
     for choice in 0..k {
         for token in 0..tokens {

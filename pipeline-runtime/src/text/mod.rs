@@ -26,6 +26,7 @@ mod tokenizer;
 pub use chat::{ChatTemplate, Message};
 pub use detokenizer::Detokenizer;
 pub use generation_config::GenerationConfig;
+pub(crate) use sampling::as_written;
 pub use sampling::{Sampled, Sampler, SamplingParameters};
 pub use stop::{StopOutcome, StopStrings};
 pub use tokenizer::Tokenizer;

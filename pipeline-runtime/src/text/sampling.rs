@@ -72,7 +72,7 @@ impl SamplingParameters {
 
 /// The number of 64 bits that has the shortest decimal form of `value`: 0.9, where a plain conversion of the
 /// 32 bits closest to 0.9 gives 0.8999999761581421. `transformers` computes with the former.
-fn as_written(value: f32) -> f64 {
+pub(crate) fn as_written(value: f32) -> f64 {
     value.to_string().parse().expect("a printed number reads back")
 }
 

@@ -15,6 +15,8 @@ use crate::text::Tokenizer;
 pub struct RoutingRecord {
     num_experts: usize,
     layers: Vec<LayerRecord>,
+    /// The capacity factor that would have dropped nothing of any pass.
+    capacity_factor_needed: f64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -32,14 +34,24 @@ struct LayerRecord {
 impl RoutingRecord {
     /// A record without tokens.
     pub fn new(num_layers: usize, num_experts: usize) -> RoutingRecord {
-        RoutingRecord { num_experts, layers: vec![LayerRecord::default(); num_layers] }
+        RoutingRecord {
+            num_experts,
+            layers: vec![LayerRecord::default(); num_layers],
+            capacity_factor_needed: 1.0,
+        }
     }
 
-    /// Adds the rows of one sequence in a batch.
+    /// Adds the rows of one sequence in a batch whose pass through the model would have needed this capacity factor.
     ///
     /// # Errors
     /// The router logits cannot be read.
-    pub fn extend(&mut self, routing: &[LayerRouting], rows: Range<usize>) -> Result<()> {
+    pub fn extend(
+        &mut self,
+        routing: &[LayerRouting],
+        rows: Range<usize>,
+        capacity_factor_needed: f64,
+    ) -> Result<()> {
+        self.capacity_factor_needed = self.capacity_factor_needed.max(capacity_factor_needed);
         for (record, layer) in self.layers.iter_mut().zip(routing) {
             let k = layer.routing.k;
             record.k = k;
@@ -139,7 +151,8 @@ pub struct LoadBalance {
     pub z_loss: f64,
     /// Visits that an expert had no room for.
     pub dropped: u64,
-    /// The least `capacity_factor` with which no visit would have been dropped.
+    /// A `capacity_factor` with which no visit would have been dropped: a capacity is that of all tokens that go through
+    /// the model together, so it is the greatest need of any pass. At least 1.
     pub suggested_capacity_factor: f64,
 }
 
@@ -165,7 +178,7 @@ impl ExpertAttribution {
         let written_tokens = completion
             .iter()
             .enumerate()
-            .map(|(index, &token)| (token, prompt.len() + index - 1))
+            .map(|(index, &token)| (token, (prompt.len() + index).saturating_sub(1)))
             .take_while(|&(_, row)| row < read)
             .map(|(token, row)| describe(token, TokenOrigin::Completion, row));
         ExpertAttribution {
@@ -176,10 +189,16 @@ impl ExpertAttribution {
         }
     }
 
+    /// Every position once: the last token of the prompt was read at the position that wrote the first generated one.
+    fn positions(&self) -> impl Iterator<Item = &TokenExperts> {
+        let prompt = self.tokens.iter().filter(|token| token.origin == TokenOrigin::Prompt);
+        prompt.chain(self.tokens.iter().filter(|token| token.origin == TokenOrigin::Completion).skip(1))
+    }
+
     /// How often each expert was visited.
     pub fn usage(&self) -> ExpertUsage {
         let mut per_layer = vec![vec![0; self.num_experts]; self.num_layers];
-        for token in &self.tokens {
+        for token in self.positions() {
             for (visits, layer) in per_layer.iter_mut().zip(&token.layers) {
                 for &expert in &layer.experts {
                     visits[expert as usize] += 1;
@@ -195,8 +214,7 @@ impl ExpertAttribution {
     /// first.
     pub fn co_activation(&self) -> Vec<CoActivation> {
         let mut counts = BTreeMap::new();
-        for layer in
-            self.tokens.iter().flat_map(|token| &token.layers).filter(|layer| layer.experts.len() > 1)
+        for layer in self.positions().flat_map(|token| &token.layers).filter(|layer| layer.experts.len() > 1)
         {
             let mut experts = layer.experts.clone();
             experts.sort_unstable();
@@ -266,7 +284,7 @@ impl LoadBalance {
     fn of(record: &RoutingRecord) -> LoadBalance {
         let num_experts = record.num_experts;
         let mut coefficient_of_variation = Vec::new();
-        let (mut dropped, mut fullest, mut z_sum, mut z_count) = (0, 0.0f64, 0.0, 0.0f64);
+        let (mut dropped, mut z_sum, mut z_count) = (0, 0.0, 0.0f64);
         for layer in &record.layers {
             let mut visits = vec![0.0f64; num_experts];
             for &expert in &layer.experts {
@@ -279,18 +297,9 @@ impl LoadBalance {
             let variance =
                 visits.iter().map(|visits| (visits - mean).powi(2)).sum::<f64>() / num_experts as f64;
             coefficient_of_variation.push(if mean > 0.0 { variance.sqrt() / mean } else { 0.0 });
-            // What each expert would have been asked to take, had none been full.
-            let mut wanted = vec![0.0f64; num_experts];
             for logits in layer.logits.chunks_exact(num_experts) {
                 z_sum += softmax(logits).1.powi(2);
                 z_count += 1.0;
-                for expert in strongest(logits, layer.k) {
-                    wanted[expert] += 1.0;
-                }
-            }
-            let even_share = wanted.iter().sum::<f64>() / num_experts as f64;
-            if even_share > 0.0 {
-                fullest = fullest.max(wanted.iter().copied().fold(0.0, f64::max) / even_share);
             }
         }
         let logits: Vec<&[f32]> = record.layers.iter().map(|layer| layer.logits.as_slice()).collect();
@@ -300,9 +309,27 @@ impl LoadBalance {
             load_balancing_loss: load_balancing_loss(&logits, num_experts, k),
             z_loss: z_sum / z_count.max(1.0),
             dropped,
-            suggested_capacity_factor: fullest,
+            suggested_capacity_factor: record.capacity_factor_needed,
         }
     }
+}
+
+/// The capacity factor that a pass of several tokens would have needed to drop nothing. An expert that only one token
+/// wants has room under any.
+pub(super) fn capacity_factor_needed(routing: &[LayerRouting]) -> Result<f64> {
+    let mut needed = 0.0f64;
+    for layer in routing {
+        let (_, num_experts) = layer.router_logits.rows_and_width();
+        let mut wanted = vec![0u32; num_experts];
+        for logits in layer.router_logits.as_slice()?.chunks_exact(num_experts) {
+            strongest(logits, layer.routing.k).for_each(|expert| wanted[expert] += 1);
+        }
+        let even_share = f64::from(wanted.iter().sum::<u32>()) / num_experts as f64;
+        if let Some(most) = wanted.into_iter().max().filter(|most| *most > 1) {
+            needed = needed.max(f64::from(most) / even_share);
+        }
+    }
+    Ok(needed)
 }
 
 /// The `k` largest logits, ties going to the lower index.

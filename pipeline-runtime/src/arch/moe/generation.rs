@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::arch::moe::attribution::capacity_factor_needed;
 use crate::arch::moe::{ExpertAttribution, Moe, MoeModel, MoeParameters, Prompt, RoutingRecord};
 use crate::checkpoint::CheckpointFiles;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::{Batch, KvCache, RoutingPolicy};
 use crate::stage::{Architecture, Call, LoadOptions, Stepwise};
 use crate::task::TextGeneration;
@@ -243,6 +244,7 @@ impl Stepwise<TextGeneration> for Moe {
     ) -> Result<GenerationSession> {
         let network = &call.model.network;
         let config = network.config();
+        check(&prepared, &plan, config.max_position_embeddings)?;
         let mut sequences = Vec::with_capacity(prepared.sequences.len());
         for (index, (prompt, continues)) in prepared.sequences.into_iter().zip(prepared.continues).enumerate()
         {
@@ -253,7 +255,7 @@ impl Stepwise<TextGeneration> for Moe {
                 read: 0,
                 completion: String::new(),
                 continues,
-                finish_reason: None,
+                finish_reason: (plan.max_new_tokens[index] == 0).then_some(FinishReason::Length),
                 sampler: Sampler::new(plan.sampling, seed)?,
                 seed,
                 detokenizer: match continues {
@@ -306,6 +308,21 @@ impl Stepwise<TextGeneration> for Moe {
     }
 }
 
+/// Stages of a user's own may have made what comes here.
+fn check(prepared: &TokenSequences, plan: &GenerationPlan, context: usize) -> Result<()> {
+    let count = prepared.sequences.len();
+    let lengths = [("continues", prepared.continues.len()), ("max_new_tokens", plan.max_new_tokens.len())];
+    if let Some((field, length)) = lengths.iter().find(|(_, length)| *length != count) {
+        return Err(Error::input(format!("`{field}` has {length} entries for {count} sequences")));
+    }
+    match prepared.sequences.iter().map(Vec::len).find(|length| *length == 0 || *length > context) {
+        None => Ok(()),
+        Some(length) => {
+            Err(Error::input(format!("a sequence has {length} tokens, expected from 1 to {context}")))
+        }
+    }
+}
+
 impl GenerationSession {
     /// Reads every token that the model has not read yet, and gives the logits after the last of each sequence,
     /// `(running, vocab_size)`.
@@ -334,10 +351,11 @@ impl GenerationSession {
             let embedded = model.network.embed(&tokens)?;
             let forward =
                 model.network.forward(embedded, &batch, &mut self.cache, &self.plan.routing, false)?;
+            let needed = capacity_factor_needed(&forward.routing)?;
             for part in &batch.sequences {
                 let sequence = &mut self.sequences[part.slot];
                 sequence.read += part.rows.len();
-                sequence.routing.extend(&forward.routing, part.rows.clone())?;
+                sequence.routing.extend(&forward.routing, part.rows.clone(), needed)?;
             }
             if !complete.is_empty() {
                 last_hidden.push(forward.last_hidden_state.select_rows(&complete)?);
@@ -357,7 +375,7 @@ impl GenerationSession {
         let before = sequence.completion.len();
         if self.plan.end_tokens.contains(&token) {
             sequence.flush()?;
-            sequence.finish_reason = Some(FinishReason::EndOfSequence);
+            sequence.finish_reason.get_or_insert(FinishReason::EndOfSequence);
         } else {
             let text = sequence.detokenizer.push(token)?;
             let outcome = sequence.stop.push(&text);

@@ -138,7 +138,7 @@ impl<'a> Heatmap<'a> {
             }
         }
         let height = top + (layers.len() + 2) * cell_height;
-        let width = left + (COLUMNS + 1) * cell_width;
+        let width = left + ((COLUMNS + 1) * cell_width).max((4 * experts + 1) * cell_width);
         svg::Document::new()
             .set("viewBox", (0, 0, width, height))
             .set("width", width)

@@ -23,7 +23,7 @@ use crate::layers::{Capacity, Overflow, RoutingPolicy, Weights};
 use crate::models::mixtral::Mixtral;
 use crate::progress::Progress;
 use crate::stage::{LoadOptions, Parameters};
-use crate::text::{GenerationConfig, Message, Tokenizer};
+use crate::text::{GenerationConfig, Message, Tokenizer, as_written};
 
 pub use attribution::{
     CoActivation, ExpertAttribution, ExpertUsage, LayerExperts, LoadBalance, RoutingRecord, TokenExperts,
@@ -91,7 +91,7 @@ impl MoeParameters {
 impl Parameters for MoeParameters {
     fn values(&self) -> Vec<(&'static str, Value)> {
         let integer = |number: usize| Value::Integer(number as i128);
-        let float = |number: f32| Value::Float(f64::from(number));
+        let float = |number: f32| Value::Float(as_written(number));
         let mut values = vec![
             ("max_new_tokens", integer(self.max_new_tokens)),
             ("temperature", float(self.temperature)),

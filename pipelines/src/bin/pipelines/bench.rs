@@ -86,13 +86,21 @@ impl Preset {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let dtype = DType::from(arguments.dtype);
+    if dtype == DType::F16 {
+        return Err("the processor has no arithmetic in f16; expected one of `f32`, `bf16`".into());
+    }
+    if !(1..=1024).contains(&arguments.layers) {
+        return Err("`--layers` must be from 1 to 1024".into());
+    }
+    let counts = [arguments.turns, arguments.tokens, arguments.prompt];
+    if counts.iter().chain(&arguments.prefill).any(|&count| count == 0) {
+        return Err("`--turns`, `--tokens`, `--prompt` and `--prefill` must be at least 1".into());
+    }
     let config = arguments.preset.config(arguments.layers);
     let context = config.max_position_embeddings;
-    if arguments.layers == 0 || arguments.turns == 0 || arguments.tokens == 0 || arguments.prompt == 0 {
-        return Err("`--layers`, `--turns`, `--tokens` and `--prompt` must be at least 1".into());
-    }
+    let decoded = arguments.tokens.saturating_mul(arguments.turns.saturating_add(1));
     let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
-    if longest.max(arguments.prompt + arguments.tokens * (arguments.turns + 1)) > context {
+    if longest.max(decoded.saturating_add(arguments.prompt)) > context {
         return Err(format!("the context of the preset is {context} tokens").into());
     }
     let bytes = step_bytes(&config, dtype);

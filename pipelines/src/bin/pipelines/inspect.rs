@@ -1,5 +1,6 @@
 //! `pipelines inspect`
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use pipelines::inspect::Inspection;
@@ -19,9 +20,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let inspection = Inspection::of(&arguments.model)?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&inspection)?);
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&inspection)?)?;
     } else {
-        print!("{inspection}");
+        write!(std::io::stdout(), "{inspection}")?;
     }
     if inspection.problems.is_empty() {
         Ok(())

@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     };
     if arguments.json {
         let described: Vec<_> = architectures.iter().map(|architecture| describe(architecture)).collect();
-        println!("{}", serde_json::to_string_pretty(&described)?);
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&described)?)?;
         return Ok(());
     }
     let mut out = anstream::stdout().lock();

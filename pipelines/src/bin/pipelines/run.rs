@@ -128,7 +128,7 @@ fn generate(arguments: &Arguments, prompt: Prompt) -> Outcome {
         return arguments.print(&generation);
     }
     if arguments.heatmap {
-        anstream::print!("\n{:#}", generation.experts.heatmap());
+        write!(anstream::stdout(), "\n{:#}", generation.experts.heatmap())?;
     }
     summarise(&generation);
     Ok(())
@@ -200,9 +200,9 @@ impl Arguments {
 
     fn print<O: std::fmt::Display + serde::Serialize>(&self, output: &O) -> Outcome {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(output)?);
+            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(output)?)?;
         } else {
-            println!("{output}");
+            writeln!(std::io::stdout(), "{output}")?;
         }
         Ok(())
     }

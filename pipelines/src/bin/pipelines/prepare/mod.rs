@@ -3,6 +3,7 @@
 mod declarations;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use pipelines::schema::checkpoint::{Checkpoint, snapshot};
@@ -38,7 +39,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let declared = declared_models(&arguments.directory)?;
     if declared.is_empty() {
         let directory = arguments.directory.display();
-        println!("no `#[pipeline(model = \"...\")]` in the Rust sources below {directory}");
+        writeln!(
+            std::io::stdout(),
+            "no `#[pipeline(model = \"...\")]` in the Rust sources below {directory}"
+        )?;
         return Ok(());
     }
     let mut faults = 0;
@@ -51,10 +55,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let shown = path.display();
         match state(declared, &path) {
             Err(error) => fault(error),
-            Ok(State::Fresh) => println!("{shown}: up to date"),
-            Ok(State::Unverified) => {
-                println!("{shown}: not compared, as there is no directory `{}`", declared.model)
-            }
+            Ok(State::Fresh) => writeln!(std::io::stdout(), "{shown}: up to date")?,
+            Ok(State::Unverified) => writeln!(
+                std::io::stdout(),
+                "{shown}: not compared, as there is no directory `{}`",
+                declared.model
+            )?,
             Ok(State::Stale { .. }) if arguments.check => {
                 fault(format!("{shown}: stale, the checkpoint says otherwise; run `pipelines prepare`"))
             }
@@ -63,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             }
             Ok(State::Stale { text } | State::Missing { text }) => {
                 write(&path, &text)?;
-                println!("{shown}: written");
+                writeln!(std::io::stdout(), "{shown}: written")?;
             }
         }
     }
