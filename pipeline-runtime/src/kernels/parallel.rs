@@ -8,10 +8,16 @@ pub(crate) const PRODUCTS_WORTH_A_FORK: usize = 1 << 20;
 /// Elements below which an element-wise kernel stays on the calling thread.
 pub(crate) const ELEMENTS_WORTH_A_FORK: usize = 1 << 17;
 
+/// The threads that a forked section has, or the one that a section on the calling thread has: asking rayon starts its
+/// threads.
+pub(crate) fn threads(fork: bool) -> usize {
+    if fork { rayon::current_num_threads() } else { 1 }
+}
+
 /// Calls `body` once for each block in `0..blocks`, on all threads of the current rayon pool if `fork`, each thread
 /// taking the next block when it is done with one, so that memory is walked front to back by all of them together.
 pub(crate) fn for_each_block(blocks: usize, fork: bool, body: impl Fn(usize) + Sync) {
-    let threads = if fork && blocks > 1 { rayon::current_num_threads().min(blocks) } else { 1 };
+    let threads = threads(fork && blocks > 1).min(blocks.max(1));
     if threads == 1 {
         (0..blocks).for_each(body);
         return;

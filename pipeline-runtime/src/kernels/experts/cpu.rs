@@ -8,7 +8,7 @@ use crate::kernels::activation::SiluMultiply;
 use crate::kernels::matmul::{
     BLOCK_OUTPUTS, Order, PackPanel, Packing, Product, block_outputs, weight_scratch,
 };
-use crate::kernels::parallel::{PRODUCTS_WORTH_A_FORK, SharedSlice, block_range, for_each_block};
+use crate::kernels::parallel::{PRODUCTS_WORTH_A_FORK, SharedSlice, block_range, for_each_block, threads};
 use crate::kernels::scratch::with_scratch;
 use crate::kernels::simd::{Kernel, Products};
 use crate::kernels::{InstructionSet, MatrixRef};
@@ -146,7 +146,7 @@ impl Layer<'_> {
                 let after_gate = Some((job.weights.up, columns.start));
                 self.product(job, inputs, job.weights.gate, columns.clone(), after_gate, gate);
                 let after_up = blocks
-                    .get(block + rayon::current_num_threads())
+                    .get(block + threads(self.fork))
                     .map(|(job, columns)| (job.weights.gate, columns.start));
                 self.product(job, inputs, job.weights.up, columns.clone(), after_up, up);
                 self.isa.run(SiluMultiply { gate, up });
@@ -196,7 +196,7 @@ impl Layer<'_> {
                     let rows = Rows { units: activated, packing: job.packing_out, width: intermediate };
                     let next = match jobs.get(number + 1) {
                         Some(job) => (job.weights.down, columns.start),
-                        None => (jobs[0].weights.down, columns.start + size * rayon::current_num_threads()),
+                        None => (jobs[0].weights.down, columns.start + size * threads(self.fork)),
                     };
                     self.product(job, rows, job.weights.down, columns.clone(), Some(next), products);
                     for (row, products) in

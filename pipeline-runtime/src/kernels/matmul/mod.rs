@@ -21,7 +21,7 @@ pub(crate) use packing::{Order, PackPanel, Packing};
 pub(crate) use product::Product;
 pub use scalar::matmul_scalar;
 
-use super::parallel::{PRODUCTS_WORTH_A_FORK, SharedSlice, block_range, for_each_block};
+use super::parallel::{PRODUCTS_WORTH_A_FORK, SharedSlice, block_range, for_each_block, threads};
 use super::scratch::with_scratch;
 use super::{InstructionSet, MatrixRef};
 
@@ -84,7 +84,7 @@ pub fn matmul_with(
     if y.is_empty() {
         return;
     }
-    let fork = rows * in_features * out_features >= PRODUCTS_WORTH_A_FORK;
+    let fork = (rows * in_features).saturating_mul(out_features) >= PRODUCTS_WORTH_A_FORK;
     let target = Target { y: SharedSlice::new(y), epilogue, shape };
     let packing = Packing::of(isa, weight, rows);
     let size = match packing.order {
@@ -97,7 +97,7 @@ pub fn matmul_with(
         for_each_block(out_features.div_ceil(size), fork, |block| {
             let outputs = block_range(block, size, out_features);
             // Threads take blocks in turn.
-            let next = outputs.start + size * rayon::current_num_threads();
+            let next = outputs.start + size * threads(fork);
             let (y, accumulate) = target.prepare(outputs.clone());
             with_scratch(weight_scratch(packing), |scratch| {
                 isa.run(Product {
@@ -174,9 +174,11 @@ impl MatmulShape {
     /// Panics unless the lengths fit.
     fn check(self, x: &[f32], weight: MatrixRef<'_>, epilogue: MatmulEpilogue<'_>, y: &[f32]) {
         let MatmulShape { rows, in_features, out_features } = self;
-        assert_eq!(x.len(), rows * in_features, "matmul: x is (rows, in_features) of {self:?}");
-        assert_eq!(weight.len(), out_features * in_features, "matmul: weight of {self:?}");
-        assert_eq!(y.len(), rows * out_features, "matmul: y is (rows, out_features) of {self:?}");
+        // A product that wrapped around could agree with a length and let a thread write beyond it.
+        let fits = |length: usize, height: usize, width: usize| height.checked_mul(width) == Some(length);
+        assert!(fits(x.len(), rows, in_features), "matmul: x is (rows, in_features) of {self:?}");
+        assert!(fits(weight.len(), out_features, in_features), "matmul: weight of {self:?}");
+        assert!(fits(y.len(), rows, out_features), "matmul: y is (rows, out_features) of {self:?}");
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), out_features, "matmul: bias is (out_features) of {self:?}");
         }

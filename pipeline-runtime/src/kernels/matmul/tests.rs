@@ -130,3 +130,10 @@ fn a_weight_of_another_length_is_refused() {
     let shape = MatmulShape { rows: 1, in_features: 4, out_features: 2 };
     matmul(&[0.0; 4], MatrixRef::F32(&[0.0; 7]), &mut [0.0; 2], shape);
 }
+
+#[test]
+#[should_panic(expected = "matmul: y")]
+fn a_shape_that_wraps_around_is_refused() {
+    let shape = MatmulShape { rows: 2, in_features: 0, out_features: (1 << (usize::BITS - 1)) + 1 };
+    matmul(&[], MatrixRef::F32(&[]), &mut [0.0; 2], shape);
+}
