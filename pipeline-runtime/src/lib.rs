@@ -37,4 +37,5 @@ pub mod tensor;
 pub mod text;
 
 pub use error::{Error, Result};
+pub use hardware::{Device, DeviceId};
 pub use pipeline_schema::{DType, Hardware};
