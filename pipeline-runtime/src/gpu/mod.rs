@@ -5,12 +5,14 @@
 //! it is enqueued.
 
 pub mod cache;
+pub mod check;
 pub mod cuda;
 pub mod driver;
 mod graph;
 mod launch;
 mod memory;
 pub mod testing;
+mod timer;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,6 +27,7 @@ pub use driver::{Chip, Driver, Handle, Product, ProductShape};
 pub use graph::Graph;
 pub use launch::{Launch, PRELUDE, Source};
 pub use memory::{Buffer, Pool};
+pub use timer::{Event, Timer};
 
 /// Memory for intermediate results of matrix products, as NVIDIA advises for Hopper.
 const WORKSPACE: usize = 32 << 20;
@@ -184,6 +187,30 @@ impl Device {
             .map_err(|fault| self.error(fault))
     }
 
+    /// Copies bytes from one buffer to another.
+    ///
+    /// # Panics
+    /// They do not fit.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn copy(
+        &self,
+        to: &Buffer,
+        to_offset: usize,
+        from: &Buffer,
+        from_offset: usize,
+        bytes: usize,
+    ) -> Result<()> {
+        let within = |buffer: &Buffer, offset: usize| {
+            offset.checked_add(bytes).is_some_and(|end| end <= buffer.bytes())
+        };
+        assert!(within(to, to_offset) && within(from, from_offset), "a copy stays in its buffers");
+        let (to, from) = (to.address() + to_offset as u64, from.address() + from_offset as u64);
+        // SAFETY: both are in range.
+        unsafe { self.0.driver.copy(to, from, bytes) }.map_err(|fault| self.error(fault))
+    }
+
     /// Reads `length` numbers from byte `offset` of a buffer. Waits for all work.
     ///
     /// # Panics
@@ -214,6 +241,14 @@ impl Device {
     /// Work failed.
     pub fn synchronize(&self) -> Result<()> {
         self.0.driver.synchronize().map_err(|fault| self.error(fault))
+    }
+
+    /// Begins to measure what is enqueued from here on.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn start_timer(&self) -> Result<Timer> {
+        Timer::start(self)
     }
 
     /// `y = x W^T` or `y += x W^T` of addresses on this device.
