@@ -150,6 +150,9 @@ fn batch(inputs: &Inputs, rows: usize, tokens: usize, mask: Option<&[i64]>) -> R
             })
             .collect::<Result<Vec<u32>>>()?
             .repeat(rows / given);
+        // Rotary embeddings that depend on the length go by the greatest position of the whole batch.
+        let length = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
+        batch.sequences.iter_mut().for_each(|sequence| sequence.length = length);
     }
     Ok(batch)
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::kernels::attention::{AttentionSequence, AttentionShape, attention};
 use crate::kernels::rotary::{RotaryShape, rotary};
-use crate::layers::{Batch, Linear, Rotation, Weights};
+use crate::layers::{Batch, Linear, RmsNorm, Rotation, Weights};
 use crate::tensor::Tensor;
 
 /// Causal attention in which a group of query heads shares a head of keys and values
@@ -14,11 +14,24 @@ pub struct GroupedQueryAttention {
     k_proj: Linear,
     v_proj: Linear,
     o_proj: Linear,
+    /// Norms of each head of queries and of keys, before they are rotated.
+    qk_norm: Option<[RmsNorm; 2]>,
     shape: AttentionShape,
 }
 
+/// What an attention has beside its four weight matrices.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AttentionParts {
+    /// `q_proj`, `k_proj` and `v_proj` have biases.
+    pub qkv_bias: bool,
+    /// `o_proj` has a bias.
+    pub o_bias: bool,
+    /// `q_norm` and `k_norm` norm each head, with this added to the mean square.
+    pub qk_norm: Option<f64>,
+}
+
 impl GroupedQueryAttention {
-    /// Reads `q_proj`, `k_proj`, `v_proj` and `o_proj`, none with a bias.
+    /// Reads `q_proj`, `k_proj`, `v_proj` and `o_proj`, and what `parts` says of `q_norm` and `k_norm`.
     ///
     /// # Errors
     /// A weight is missing or has another shape.
@@ -26,24 +39,23 @@ impl GroupedQueryAttention {
         weights: &Weights<'_>,
         hidden_size: usize,
         shape: AttentionShape,
+        parts: AttentionParts,
     ) -> Result<GroupedQueryAttention> {
         let query_width = shape.heads * shape.head_dim;
         let key_width = shape.kv_heads * shape.head_dim;
+        let map = |name, from, to, bias| Linear::load_with(&weights.pp(name), from, to, bias);
+        let norm = |name, eps| RmsNorm::load(&weights.pp(name), shape.head_dim, eps);
         Ok(GroupedQueryAttention {
-            q_proj: Linear::load(&weights.pp("q_proj"), hidden_size, query_width)?,
-            k_proj: Linear::load(&weights.pp("k_proj"), hidden_size, key_width)?,
-            v_proj: Linear::load(&weights.pp("v_proj"), hidden_size, key_width)?,
-            o_proj: Linear::load(&weights.pp("o_proj"), query_width, hidden_size)?,
+            q_proj: map("q_proj", hidden_size, query_width, parts.qkv_bias)?,
+            k_proj: map("k_proj", hidden_size, key_width, parts.qkv_bias)?,
+            v_proj: map("v_proj", hidden_size, key_width, parts.qkv_bias)?,
+            o_proj: map("o_proj", query_width, hidden_size, parts.o_bias)?,
+            qk_norm: match parts.qk_norm {
+                Some(eps) => Some([norm("q_norm", eps)?, norm("k_norm", eps)?]),
+                None => None,
+            },
             shape,
         })
-    }
-
-    /// The attention with these maps.
-    pub fn new(
-        [q_proj, k_proj, v_proj, o_proj]: [Linear; 4],
-        shape: AttentionShape,
-    ) -> GroupedQueryAttention {
-        GroupedQueryAttention { q_proj, k_proj, v_proj, o_proj, shape }
     }
 
     /// `(tokens, hidden_size) -> (tokens, hidden_size)`; the keys and values of the tokens are added to `cache`.
@@ -58,9 +70,14 @@ impl GroupedQueryAttention {
         cache: &mut LayerCache,
     ) -> Result<Tensor> {
         let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
-        let mut query = self.q_proj.forward(hidden)?.to_vec()?; // (tokens, heads * head_dim)
-        let mut key = self.k_proj.forward(hidden)?.to_vec()?; // (tokens, kv_heads * head_dim)
+        let mut query = self.q_proj.forward(hidden)?; // (tokens, heads * head_dim)
+        let mut key = self.k_proj.forward(hidden)?; // (tokens, kv_heads * head_dim)
         let value = self.v_proj.forward(hidden)?;
+        if let Some([q_norm, k_norm]) = &self.qk_norm {
+            query = q_norm.forward(&query.reshape(&[batch.rows(), heads, head_dim])?)?;
+            key = k_norm.forward(&key.reshape(&[batch.rows(), kv_heads, head_dim])?)?;
+        }
+        let (mut query, mut key) = (query.to_vec()?, key.to_vec()?);
         let rotary_shape = |heads| RotaryShape { heads, head_dim, rotary_dim: head_dim };
         rotary(&mut query, &rotation.rows, rotation.tables(), rotary_shape(heads));
         rotary(&mut key, &rotation.rows, rotation.tables(), rotary_shape(kv_heads));
@@ -73,11 +90,17 @@ impl GroupedQueryAttention {
                 queries: sequence.rows.clone(),
                 keys: &cache.keys[sequence.slot],
                 values: &cache.values[sequence.slot],
-                key_mask: sequence.key_mask.as_deref(),
+                // The mask is of all tokens so far, the cache may have dropped the first.
+                key_mask: sequence.key_mask.as_ref().map(|mask| {
+                    &mask[mask.len() - cache.keys[sequence.slot].len() / (kv_heads * head_dim)..]
+                }),
             })
             .collect();
         let mut mixed = vec![0.0; query.len()]; // (tokens, heads * head_dim)
         attention(&query, &sequences, &mut mixed, self.shape);
+        if let Some(window) = self.shape.window {
+            cache.drop_unseen(batch, window, kv_heads * head_dim);
+        }
         self.o_proj.forward(&Tensor::from_vec(mixed, &[batch.rows(), heads * head_dim])?)
     }
 }
@@ -88,7 +111,8 @@ pub struct KvCache {
     layers: Vec<LayerCache>,
 }
 
-/// The keys and values of one layer, for each sequence `(tokens, kv_heads, head_dim)`.
+/// The keys and values of one layer, for each sequence `(tokens, kv_heads, head_dim)`: of its last tokens only where the
+/// layer has a window.
 #[derive(Clone, Debug)]
 pub struct LayerCache {
     keys: Vec<Vec<f32>>,
@@ -129,5 +153,46 @@ impl LayerCache {
             self.keys[sequence.slot].extend_from_slice(&keys[range.clone()]);
             self.values[sequence.slot].extend_from_slice(&values[range]);
         }
+    }
+
+    /// Drops what no later token sees through a window of so many tokens. What is kept moves, so that it waits until
+    /// there is an eighth of the window to drop.
+    fn drop_unseen(&mut self, batch: &Batch, window: usize, width: usize) {
+        for sequence in &batch.sequences {
+            let unseen = (self.keys[sequence.slot].len() / width).saturating_sub(window - 1);
+            if unseen > window / 8 {
+                self.keys[sequence.slot].drain(..unseen * width);
+                self.values[sequence.slot].drain(..unseen * width);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline_schema::models::{RopeParameters, RopeScaling};
+
+    use super::*;
+    use crate::layers::RotaryEmbedding;
+
+    #[test]
+    fn a_window_bounds_the_cache() {
+        let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, window: Some(16) };
+        let weights = Weights::random(1, pipeline_schema::DType::F32);
+        let attention = GroupedQueryAttention::load(&weights, 8, shape, AttentionParts::default()).unwrap();
+        let rotary = RotaryEmbedding::new(4, &RopeParameters { theta: 1e4, scaling: RopeScaling::Default });
+        let mut cache = KvCache::new(1, 1);
+        let mut sizes = Vec::new();
+        let mut start = 0;
+        for tokens in [100, 1, 1, 1, 1, 1, 30] {
+            let mut batch = Batch::default();
+            batch.push(0, start, tokens);
+            start += tokens;
+            let hidden = Tensor::from_vec(vec![0.5; tokens * 8], &[tokens, 8]).unwrap();
+            attention.forward(&hidden, &batch, &rotary.at(&batch), cache.layer(0)).unwrap();
+            sizes.push(cache.size() / (2 * 4 * 4));
+        }
+        // The window without the token to come, up to an eighth of it more.
+        assert_eq!(sizes, [15, 16, 17, 15, 16, 17, 15]);
     }
 }

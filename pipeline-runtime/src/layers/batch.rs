@@ -20,14 +20,18 @@ pub struct Sequence {
     pub slot: usize,
     /// Which tokens may be attended to, over all tokens of the sequence so far; `None` is all.
     pub key_mask: Option<Vec<bool>>,
+    /// Tokens of the sequence that are known by now, with those that later batches read: rotary embeddings may depend
+    /// on it.
+    pub length: usize,
 }
 
 impl Batch {
-    /// Adds `tokens` rows of the sequence at `slot`, the first at position `start`.
+    /// Adds `tokens` rows of the sequence at `slot`, the first at position `start`, the last its last.
     pub fn push(&mut self, slot: usize, start: usize, tokens: usize) {
         let first = self.positions.len();
         self.positions.extend((start..start + tokens).map(|position| position as u32));
-        self.sequences.push(Sequence { rows: first..first + tokens, slot, key_mask: None });
+        let length = start + tokens;
+        self.sequences.push(Sequence { rows: first..first + tokens, slot, key_mask: None, length });
     }
 
     /// The number of rows.

@@ -4,10 +4,11 @@ use crate::error::{Error, Result};
 use crate::layers::Weights;
 use crate::tensor::{Matrix, Tensor};
 
-/// `y = x W^T`
+/// `y = x W^T + b`, or without `b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Matrix,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -16,12 +17,29 @@ impl Linear {
     /// # Errors
     /// The weight is missing or has another shape.
     pub fn load(weights: &Weights<'_>, in_features: usize, out_features: usize) -> Result<Linear> {
-        Ok(Linear { weight: weights.matrix("weight", out_features, in_features)? })
+        Linear::load_with(weights, in_features, out_features, false)
     }
 
-    /// The map with these weights.
+    /// Reads `weight` `(out_features, in_features)` and, where there is one, `bias` `(out_features)`.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load_with(
+        weights: &Weights<'_>,
+        in_features: usize,
+        out_features: usize,
+        bias: bool,
+    ) -> Result<Linear> {
+        let vector = || Tensor::from_vec(weights.vector("bias", out_features)?, &[out_features]);
+        Ok(Linear {
+            weight: weights.matrix("weight", out_features, in_features)?,
+            bias: bias.then(vector).transpose()?,
+        })
+    }
+
+    /// The map with these weights and no bias.
     pub fn new(weight: Matrix) -> Linear {
-        Linear { weight }
+        Linear { weight, bias: None }
     }
 
     /// `(..., in_features) -> (..., out_features)`
@@ -29,7 +47,11 @@ impl Linear {
     /// # Errors
     /// The last dimension is not `in_features`.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        input.matmul(&self.weight)
+        let product = input.matmul(&self.weight)?;
+        match &self.bias {
+            Some(bias) => product.add_row(bias),
+            None => Ok(product),
+        }
     }
 
     /// The weights.
@@ -79,6 +101,6 @@ impl Embedding {
 
     /// The map back to the vocabulary with the same weights, for models that tie both.
     pub fn tied(&self) -> Linear {
-        Linear { weight: self.weight.clone() }
+        Linear::new(self.weight.clone())
     }
 }

@@ -1,12 +1,42 @@
-//! Rotary position embeddings (<https://arxiv.org/abs/2104.09864>).
+//! Rotary position embeddings (<https://arxiv.org/abs/2104.09864>) and their scalings for long sequences.
+//!
+//! Reference: `modeling_rope_utils.py` of transformers; frequencies are computed in `f32` and in its order.
+
+use std::borrow::Cow;
+use std::f64::consts::TAU;
+
+use pipeline_schema::models::{RopeParameters, RopeScaling};
 
 use crate::kernels::rotary::RotaryTables;
+use crate::layers::Batch;
 
 /// Rotates pairs of features by angles that grow with the position.
 #[derive(Clone, Debug)]
 pub struct RotaryEmbedding {
     /// Radians a position, for each pair of features: `(head_dim / 2)`.
     frequencies: Vec<f32>,
+    /// The factor of cosines and sines.
+    attention_factor: f32,
+    /// What holds instead for long sequences.
+    long: Option<LongSequences>,
+}
+
+/// Frequencies of sequences of more than `above` tokens.
+#[derive(Clone, Debug)]
+struct LongSequences {
+    above: usize,
+    frequencies: LongFrequencies,
+}
+
+#[derive(Clone, Debug)]
+enum LongFrequencies {
+    Fixed(Vec<f32>),
+    /// Those of a base that grows with the length.
+    Dynamic {
+        head_dim: usize,
+        theta: f64,
+        factor: f64,
+    },
 }
 
 /// The rotations of a batch: cosines and sines `(tokens, head_dim / 2)`, shared by all layers.
@@ -28,26 +58,122 @@ impl Rotation {
 }
 
 impl RotaryEmbedding {
-    /// Frequencies `theta^(-2i / head_dim)`, without scaling.
-    pub fn new(head_dim: usize, theta: f64) -> RotaryEmbedding {
-        let frequency = |pair: usize| {
-            let exponent = (2 * pair) as f32 / head_dim as f32;
-            1.0 / (theta as f32).powf(exponent)
+    /// The embedding of heads of `head_dim` numbers, an even count.
+    pub fn new(head_dim: usize, rope: &RopeParameters) -> RotaryEmbedding {
+        let wavelengths = wavelengths(head_dim, rope.theta);
+        let default: Vec<f32> = wavelengths.iter().map(|wavelength| 1.0 / wavelength).collect();
+        let divided = |divisors: &[f64]| -> Vec<f32> {
+            let pairs = wavelengths.iter().zip(divisors);
+            pairs.map(|(wavelength, &divisor)| 1.0 / (divisor as f32 * wavelength)).collect()
         };
-        RotaryEmbedding { frequencies: (0..head_dim / 2).map(frequency).collect() }
-    }
-
-    /// The rotations of tokens at `positions`.
-    pub fn at(&self, positions: &[u32]) -> Rotation {
-        let angles = || {
-            positions.iter().flat_map(|&position| {
-                self.frequencies.iter().map(move |frequency| position as f32 * frequency)
-            })
-        };
-        Rotation {
-            cos: angles().map(f32::cos).collect(),
-            sin: angles().map(f32::sin).collect(),
-            rows: (0..positions.len()).collect(),
+        let fixed = |frequencies| RotaryEmbedding { frequencies, attention_factor: 1.0, long: None };
+        match rope.scaling {
+            RopeScaling::Default => fixed(default),
+            RopeScaling::Linear { factor } => {
+                fixed(default.iter().map(|frequency| frequency / factor as f32).collect())
+            }
+            RopeScaling::Dynamic { factor, original_max_position_embeddings: above } => {
+                let frequencies = LongFrequencies::Dynamic { head_dim, theta: rope.theta, factor };
+                RotaryEmbedding { long: Some(LongSequences { above, frequencies }), ..fixed(default) }
+            }
+            RopeScaling::Yarn { attention_factor, .. } => RotaryEmbedding {
+                attention_factor: attention_factor as f32,
+                ..fixed(yarn(&wavelengths, head_dim, rope))
+            },
+            RopeScaling::LongRope {
+                ref short_factor,
+                ref long_factor,
+                original_max_position_embeddings: above,
+                attention_factor,
+            } => {
+                let frequencies = LongFrequencies::Fixed(divided(long_factor));
+                RotaryEmbedding {
+                    frequencies: divided(short_factor),
+                    attention_factor: attention_factor as f32,
+                    long: Some(LongSequences { above, frequencies }),
+                }
+            }
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => {
+                let length = original_max_position_embeddings as f64;
+                let scaled = |frequency: f32| {
+                    // Turns over the length of the training.
+                    let turns = length * f64::from(frequency) / TAU;
+                    let kept =
+                        ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+                    ((1.0 - kept) * f64::from(frequency) / factor + kept * f64::from(frequency)) as f32
+                };
+                fixed(default.into_iter().map(scaled).collect())
+            }
         }
     }
+
+    /// The rotations of the tokens of a batch. Where they depend on the length of a sequence, each goes by its own.
+    pub fn at(&self, batch: &Batch) -> Rotation {
+        let mut angles = Vec::with_capacity(batch.rows() * self.frequencies.len());
+        for sequence in &batch.sequences {
+            let frequencies = self.frequencies(sequence.length);
+            for &position in &batch.positions[sequence.rows.clone()] {
+                angles.extend(frequencies.iter().map(|frequency| position as f32 * frequency));
+            }
+        }
+        let factor = self.attention_factor;
+        Rotation {
+            cos: angles.iter().map(|angle| angle.cos() * factor).collect(),
+            sin: angles.iter().map(|angle| angle.sin() * factor).collect(),
+            rows: (0..batch.rows()).collect(),
+        }
+    }
+
+    /// The frequencies of a sequence of so many tokens.
+    fn frequencies(&self, length: usize) -> Cow<'_, [f32]> {
+        match &self.long {
+            Some(LongSequences { above, frequencies }) if length > *above => match frequencies {
+                LongFrequencies::Fixed(frequencies) => Cow::Borrowed(frequencies),
+                &LongFrequencies::Dynamic { head_dim, theta, factor } => {
+                    let stretch = factor * length as f64 / *above as f64 - (factor - 1.0);
+                    let theta = theta * stretch.powf(head_dim as f64 / (head_dim as f64 - 2.0));
+                    Cow::Owned(
+                        wavelengths(head_dim, theta).iter().map(|wavelength| 1.0 / wavelength).collect(),
+                    )
+                }
+            },
+            _ => Cow::Borrowed(&self.frequencies),
+        }
+    }
+}
+
+/// Positions a radian, `theta^(2i / head_dim)`: `(head_dim / 2)`.
+fn wavelengths(head_dim: usize, theta: f64) -> Vec<f32> {
+    (0..head_dim / 2).map(|pair| (theta as f32).powf((2 * pair) as f32 / head_dim as f32)).collect()
+}
+
+/// Section 3.2 of the paper: a ramp over the pairs, between those that turn `beta_fast` times over the length of the
+/// training and those that turn `beta_slow` times.
+fn yarn(wavelengths: &[f32], head_dim: usize, rope: &RopeParameters) -> Vec<f32> {
+    let RopeScaling::Yarn {
+        factor, original_max_position_embeddings, beta_fast, beta_slow, truncate, ..
+    } = rope.scaling
+    else {
+        unreachable!("the scaling is yarn's");
+    };
+    let length = original_max_position_embeddings as f64;
+    let pair_of_turns =
+        |turns: f64| head_dim as f64 * (length / (turns * TAU)).ln() / (2.0 * rope.theta.ln());
+    let (low, high) = (pair_of_turns(beta_fast), pair_of_turns(beta_slow));
+    let (low, high) = if truncate { (low.floor(), high.ceil()) } else { (low, high) };
+    // The reference bounds the pairs by `head_dim`, although there are half as many.
+    let (low, mut high) = (low.max(0.0) as f32, high.min(head_dim as f64 - 1.0) as f32);
+    if low == high {
+        high += 0.001;
+    }
+    let scaled = |(pair, &wavelength): (usize, &f32)| {
+        let kept = 1.0 - ((pair as f32 - low) / (high - low)).clamp(0.0, 1.0);
+        (1.0 - kept) / (factor as f32 * wavelength) + kept / wavelength
+    };
+    wavelengths.iter().enumerate().map(scaled).collect()
 }

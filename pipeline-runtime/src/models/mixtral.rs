@@ -6,8 +6,8 @@
 use crate::error::{Error, Result};
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm, RotaryEmbedding,
-    Rotation, RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
+    AttentionParts, Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm,
+    RotaryEmbedding, Rotation, RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
 };
 use crate::tensor::Tensor;
 
@@ -37,7 +37,12 @@ impl DecoderLayer {
         let sparse = weights.pp("block_sparse_moe");
         Ok(DecoderLayer {
             input_layernorm: RmsNorm::load(&weights.pp("input_layernorm"), hidden, config.rms_norm_eps)?,
-            self_attn: GroupedQueryAttention::load(&weights.pp("self_attn"), hidden, attention)?,
+            self_attn: GroupedQueryAttention::load(
+                &weights.pp("self_attn"),
+                hidden,
+                attention,
+                AttentionParts::default(),
+            )?,
             post_attention_layernorm: RmsNorm::load(
                 &weights.pp("post_attention_layernorm"),
                 hidden,
@@ -137,7 +142,7 @@ impl Mixtral {
             }
         };
         let norm = RmsNorm::load(&model.pp("norm"), hidden, config.rms_norm_eps)?;
-        let rotary = RotaryEmbedding::new(config.head_dim, config.rope_theta);
+        let rotary = RotaryEmbedding::new(config.head_dim, &config.rope);
         Ok(Mixtral { config, embed_tokens, layers, norm, rotary, head })
     }
 
@@ -171,7 +176,7 @@ impl Mixtral {
         policy: &RoutingPolicy,
         keep_hidden_states: bool,
     ) -> Result<Forward> {
-        let rotation = self.rotary.at(&batch.positions);
+        let rotation = self.rotary.at(batch);
         let mut hidden = embedded;
         let mut hidden_states = Vec::new();
         let mut routing = Vec::with_capacity(self.layers.len());

@@ -11,6 +11,7 @@ use std::ops::{Deref, Range};
 use candle_core::{CpuStorage, Device, Layout, Storage as CandleStorage, StorageRef};
 
 use crate::error::{Error, Result};
+use crate::kernels::activation;
 use crate::kernels::matmul::{self, MatmulShape};
 
 pub use matrix::{Matrix, WeightNumbers};
@@ -78,6 +79,44 @@ impl Tensor {
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         let (Storage::Cpu(left), Storage::Cpu(right)) = (&self.storage, &other.storage);
         Ok(Tensor { storage: Storage::Cpu(left.add(right)?) })
+    }
+
+    /// The sum of every row with one row. `(..., width) + (width) -> (..., width)`
+    ///
+    /// # Errors
+    /// `row` is no vector of this width.
+    pub fn add_row(&self, row: &Tensor) -> Result<Tensor> {
+        let (_, width) = self.rows_and_width();
+        if row.shape() != [width] {
+            return Err(Error::Shape {
+                operation: "add_row",
+                expected: format!("a row of {width}"),
+                found: format!("{:?}", row.shape()),
+            });
+        }
+        let mut sums = self.to_vec()?;
+        let row = row.as_slice()?;
+        for sums in sums.chunks_exact_mut(width.max(1)) {
+            sums.iter_mut().zip(row.iter()).for_each(|(sum, number)| *sum += number);
+        }
+        Tensor::from_vec(sums, self.shape())
+    }
+
+    /// The gate of a feed-forward network: `silu(self) * up`, elementwise.
+    ///
+    /// # Errors
+    /// The shapes differ.
+    pub fn silu_multiply(&self, up: &Tensor) -> Result<Tensor> {
+        if self.shape() != up.shape() {
+            return Err(Error::Shape {
+                operation: "silu_multiply",
+                expected: format!("{:?}", self.shape()),
+                found: format!("{:?}", up.shape()),
+            });
+        }
+        let mut gate = self.to_vec()?;
+        activation::silu_multiply(&mut gate, &up.as_slice()?);
+        Tensor::from_vec(gate, self.shape())
     }
 
     /// The given rows of a matrix, in the given order. `(rows, width) -> (indices.len(), width)`

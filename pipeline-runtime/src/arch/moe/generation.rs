@@ -157,7 +157,7 @@ impl Architecture<TextGeneration> for Moe {
         let Call { model, parameters, .. } = call;
         // A stop text that cannot be is refused before the model runs.
         StopStrings::new(&parameters.stop)?;
-        let context = model.network.config().max_position_embeddings;
+        let context = model.network.config().context();
         let room =
             |tokens: &Vec<u32>| (context + 1).saturating_sub(tokens.len()).min(parameters.max_new_tokens);
         Ok(GenerationPlan {
@@ -244,7 +244,7 @@ impl Stepwise<TextGeneration> for Moe {
     ) -> Result<GenerationSession> {
         let network = &call.model.network;
         let config = network.config();
-        check(&prepared, &plan, config.max_position_embeddings)?;
+        check(&prepared, &plan, config.context())?;
         let mut sequences = Vec::with_capacity(prepared.sequences.len());
         for (index, (prompt, continues)) in prepared.sequences.into_iter().zip(prepared.continues).enumerate()
         {
@@ -340,6 +340,7 @@ impl GenerationSession {
                 let unread = sequence.tokens.len() - sequence.read;
                 let rows = unread.min(PREFILL_ROWS - batch.rows());
                 batch.push(index, sequence.read, rows);
+                batch.sequences.last_mut().expect("it was just pushed").length = sequence.tokens.len();
                 tokens.extend_from_slice(&sequence.tokens[sequence.read..][..rows]);
                 if rows == unread {
                     complete.push(batch.rows() - 1);

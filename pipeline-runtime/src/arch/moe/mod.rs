@@ -204,7 +204,7 @@ impl MoeModel {
                 self.tokenizer.encode(&text, false)?
             }
         };
-        let context = self.network.config().max_position_embeddings;
+        let context = self.network.config().context();
         if tokens.is_empty() {
             return Err(Error::input("the prompt has no tokens"));
         }
