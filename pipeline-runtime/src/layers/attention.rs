@@ -1,22 +1,32 @@
 //! Attention and the keys and values it remembers.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::gpu::Device;
 use crate::kernels::attention::{AttentionSequence, AttentionShape, attention};
 use crate::kernels::rotary::{RotaryShape, rotary};
-use crate::layers::{Batch, Linear, RmsNorm, Rotation, Weights};
+use crate::layers::paged_cache::{CacheShape, PagedCache};
+use crate::layers::rotary::{BatchRotation, Rotation};
+use crate::layers::{Batch, Linear, RmsNorm, Weights};
 use crate::tensor::Tensor;
 
 /// Causal attention in which a group of query heads shares a head of keys and values
 /// (<https://arxiv.org/abs/2305.13245>).
 #[derive(Clone, Debug)]
 pub struct GroupedQueryAttention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
+    projections: Projections,
     o_proj: Linear,
     /// Norms of each head of queries and of keys, before they are rotated.
     qk_norm: Option<[RmsNorm; 2]>,
     shape: AttentionShape,
+}
+
+/// The maps to queries, keys and values.
+#[derive(Clone, Debug)]
+enum Projections {
+    /// On the processor, where the weights stay where they are in their file.
+    Apart { query: Linear, key: Linear, value: Linear },
+    /// On a GPU, where one product does for all three.
+    Stacked(Linear),
 }
 
 /// What an attention has beside its four weight matrices.
@@ -43,13 +53,19 @@ impl GroupedQueryAttention {
     ) -> Result<GroupedQueryAttention> {
         let query_width = shape.heads * shape.head_dim;
         let key_width = shape.kv_heads * shape.head_dim;
-        let map = |name, from, to, bias| Linear::load_with(&weights.pp(name), from, to, bias);
+        let maps = [("q_proj", query_width), ("k_proj", key_width), ("v_proj", key_width)];
+        let map = |(name, width)| Linear::load_with(&weights.pp(name), hidden_size, width, parts.qkv_bias);
         let norm = |name, eps| RmsNorm::load(&weights.pp(name), shape.head_dim, eps);
+        let projections = match weights.gpu() {
+            None => Projections::Apart { query: map(maps[0])?, key: map(maps[1])?, value: map(maps[2])? },
+            Some(_) => {
+                let maps = maps.map(|(name, width)| (weights.pp(name), width));
+                Projections::Stacked(Linear::load_stacked(&maps, hidden_size, parts.qkv_bias)?)
+            }
+        };
         Ok(GroupedQueryAttention {
-            q_proj: map("q_proj", hidden_size, query_width, parts.qkv_bias)?,
-            k_proj: map("k_proj", hidden_size, key_width, parts.qkv_bias)?,
-            v_proj: map("v_proj", hidden_size, key_width, parts.qkv_bias)?,
-            o_proj: map("o_proj", query_width, hidden_size, parts.o_bias)?,
+            projections,
+            o_proj: Linear::load_with(&weights.pp("o_proj"), query_width, hidden_size, parts.o_bias)?,
             qk_norm: match parts.qk_norm {
                 Some(eps) => Some([norm("q_norm", eps)?, norm("k_norm", eps)?]),
                 None => None,
@@ -58,21 +74,54 @@ impl GroupedQueryAttention {
         })
     }
 
-    /// `(tokens, hidden_size) -> (tokens, hidden_size)`; the keys and values of the tokens are added to `cache`.
+    /// `hidden` and the attention over its norm added: `(tokens, hidden_size) -> (tokens, hidden_size)`. The keys and
+    /// values of the tokens are added to the `layer` of `cache`.
     ///
     /// # Errors
-    /// The input has another width.
-    pub fn forward(
+    /// The input has another width, or is not where the weights and the cache are.
+    pub fn add_to(
         &self,
-        hidden: &Tensor,
+        hidden: Tensor,
+        norm: &RmsNorm,
+        batch: &Batch,
+        rotation: &BatchRotation,
+        cache: &mut KvCache,
+        layer: usize,
+    ) -> Result<Tensor> {
+        let mixed = match (&self.projections, rotation, &mut cache.storage) {
+            (
+                Projections::Apart { query, key, value },
+                BatchRotation::Host(rotation),
+                Storage::Host(layers),
+            ) => {
+                let normed = norm.forward(&hidden)?;
+                let [query, key, value] = [query, key, value].map(|map| map.forward(&normed));
+                self.mix([query?, key?, value?], batch, rotation, &mut layers[layer])?
+            }
+            (Projections::Stacked(map), BatchRotation::Device(rotation), Storage::Device(cache)) => {
+                let stacked = map.forward_normed(&hidden, norm)?;
+                self.mix_on(&stacked.into_device()?, batch, rotation, cache, layer)?.into()
+            }
+            _ => {
+                return Err(Error::Shape {
+                    operation: "attention",
+                    expected: "weights, batch and cache in one place".to_owned(),
+                    found: format!("{:?}", hidden.shape()),
+                });
+            }
+        };
+        self.o_proj.add_to(hidden, &mixed)
+    }
+
+    /// Queries, keys and values `(tokens, heads * head_dim)` to what each token attends to.
+    fn mix(
+        &self,
+        [mut query, mut key, value]: [Tensor; 3],
         batch: &Batch,
         rotation: &Rotation,
         cache: &mut LayerCache,
     ) -> Result<Tensor> {
         let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
-        let mut query = self.q_proj.forward(hidden)?; // (tokens, heads * head_dim)
-        let mut key = self.k_proj.forward(hidden)?; // (tokens, kv_heads * head_dim)
-        let value = self.v_proj.forward(hidden)?;
         if let Some([q_norm, k_norm]) = &self.qk_norm {
             query = q_norm.forward(&query.reshape(&[batch.rows(), heads, head_dim])?)?;
             key = k_norm.forward(&key.reshape(&[batch.rows(), kv_heads, head_dim])?)?;
@@ -101,48 +150,95 @@ impl GroupedQueryAttention {
         if let Some(window) = self.shape.window {
             cache.drop_unseen(batch, window, kv_heads * head_dim);
         }
-        self.o_proj.forward(&Tensor::from_vec(mixed, &[batch.rows(), heads * head_dim])?)
+        Tensor::from_vec(mixed, &[batch.rows(), heads * head_dim])
     }
 }
 
 /// The keys and values of all layers: what a call remembers of its tokens.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct KvCache {
-    layers: Vec<LayerCache>,
+    storage: Storage,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Host(Vec<LayerCache>),
+    Device(PagedCache),
 }
 
 /// The keys and values of one layer, for each sequence `(tokens, kv_heads, head_dim)`: of its last tokens only where the
 /// layer has a window.
 #[derive(Clone, Debug)]
-pub struct LayerCache {
+struct LayerCache {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
 }
 
 impl KvCache {
-    /// An empty cache for `slots` sequences. It grows with the tokens.
+    /// An empty cache on the processor for `slots` sequences. It grows with the tokens.
     pub fn new(layers: usize, slots: usize) -> KvCache {
         let layer = LayerCache { keys: vec![Vec::new(); slots], values: vec![Vec::new(); slots] };
-        KvCache { layers: vec![layer; layers] }
+        KvCache { storage: Storage::Host(vec![layer; layers]) }
     }
 
-    /// The cache of one layer.
-    pub fn layer(&mut self, layer: usize) -> &mut LayerCache {
-        &mut self.layers[layer]
+    /// An empty cache on a GPU for `slots` sequences of at most `tokens` tokens.
+    ///
+    /// # Errors
+    /// It has no room.
+    pub fn on_device(device: &Device, shape: CacheShape, slots: usize, tokens: usize) -> Result<KvCache> {
+        Ok(KvCache { storage: Storage::Device(PagedCache::new(device, shape, slots, tokens)?) })
+    }
+
+    /// The cache on a GPU, `None` on the processor.
+    pub fn paged(&mut self) -> Option<&mut PagedCache> {
+        match &mut self.storage {
+            Storage::Host(_) => None,
+            Storage::Device(cache) => Some(cache),
+        }
+    }
+
+    /// Makes room for the tokens of a batch, where room must be made before.
+    ///
+    /// # Errors
+    /// The device has none.
+    pub fn reserve(&mut self, batch: &Batch) -> Result<()> {
+        let Storage::Device(cache) = &mut self.storage else { return Ok(()) };
+        batch
+            .sequences
+            .iter()
+            .try_for_each(|sequence| cache.reserve(sequence.slot, sequence.first + sequence.rows.len()))
+    }
+
+    /// Tokens that a sequence can have, where that is bounded.
+    pub fn capacity(&self) -> usize {
+        match &self.storage {
+            Storage::Host(_) => 0,
+            Storage::Device(cache) => cache.capacity(),
+        }
     }
 
     /// Gives back the memory of a sequence that is finished.
     pub fn release(&mut self, slot: usize) {
-        for layer in &mut self.layers {
-            layer.keys[slot] = Vec::new();
-            layer.values[slot] = Vec::new();
+        match &mut self.storage {
+            Storage::Device(cache) => cache.release(slot),
+            Storage::Host(layers) => {
+                for layer in layers {
+                    layer.keys[slot] = Vec::new();
+                    layer.values[slot] = Vec::new();
+                }
+            }
         }
     }
 
     /// Bytes in use.
     pub fn size(&self) -> usize {
         let length = |numbers: &[Vec<f32>]| numbers.iter().map(Vec::len).sum::<usize>();
-        self.layers.iter().map(|layer| 4 * (length(&layer.keys) + length(&layer.values))).sum()
+        match &self.storage {
+            Storage::Device(cache) => cache.size(),
+            Storage::Host(layers) => {
+                layers.iter().map(|layer| 4 * (length(&layer.keys) + length(&layer.values))).sum()
+            }
+        }
     }
 }
 
@@ -189,7 +285,9 @@ mod tests {
             batch.push(0, start, tokens);
             start += tokens;
             let hidden = Tensor::from_vec(vec![0.5; tokens * 8], &[tokens, 8]).unwrap();
-            attention.forward(&hidden, &batch, &rotary.at(&batch), cache.layer(0)).unwrap();
+            let norm = RmsNorm::load(&weights, 8, 1e-5).unwrap();
+            let rotation = BatchRotation::Host(rotary.at(&batch));
+            attention.add_to(hidden, &norm, &batch, &rotation, &mut cache, 0).unwrap();
             sizes.push(cache.size() / (2 * 4 * 4));
         }
         // The window without the token to come, up to an eighth of it more.

@@ -1,15 +1,23 @@
 //! Feed-forward networks.
 
 use crate::error::Result;
-use crate::layers::{Linear, Weights};
+use crate::layers::{Linear, RmsNorm, Weights};
 use crate::tensor::Tensor;
 
 /// A gated feed-forward network: `down(silu(gate x) * up x)` (<https://arxiv.org/abs/2002.05202>).
 #[derive(Clone, Debug)]
 pub struct GatedMlp {
-    gate_proj: Linear,
-    up_proj: Linear,
+    gate_up: GateUp,
     down_proj: Linear,
+}
+
+/// The maps to the gate and to what it lets through.
+#[derive(Clone, Debug)]
+enum GateUp {
+    /// On the processor, where the weights stay where they are in their file.
+    Apart { gate: Linear, up: Linear },
+    /// On a GPU, where one product does for both.
+    Stacked(Linear),
 }
 
 impl GatedMlp {
@@ -24,20 +32,33 @@ impl GatedMlp {
         bias: bool,
     ) -> Result<GatedMlp> {
         let map = |name, from, to| Linear::load_with(&weights.pp(name), from, to, bias);
-        Ok(GatedMlp {
-            gate_proj: map("gate_proj", hidden_size, intermediate_size)?,
-            up_proj: map("up_proj", hidden_size, intermediate_size)?,
-            down_proj: map("down_proj", intermediate_size, hidden_size)?,
-        })
+        let gate_up = match weights.gpu() {
+            None => GateUp::Apart {
+                gate: map("gate_proj", hidden_size, intermediate_size)?,
+                up: map("up_proj", hidden_size, intermediate_size)?,
+            },
+            Some(_) => {
+                let maps = ["gate_proj", "up_proj"].map(|name| (weights.pp(name), intermediate_size));
+                GateUp::Stacked(Linear::load_stacked(&maps, hidden_size, bias)?)
+            }
+        };
+        Ok(GatedMlp { gate_up, down_proj: map("down_proj", intermediate_size, hidden_size)? })
     }
 
-    /// `(tokens, hidden_size) -> (tokens, hidden_size)`
+    /// `hidden` and the network over its norm added: `(tokens, hidden_size) -> (tokens, hidden_size)`
     ///
     /// # Errors
-    /// The input has another width.
-    pub fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
-        let gate = self.gate_proj.forward(hidden)?; // (tokens, intermediate_size)
-        let up = self.up_proj.forward(hidden)?; // (tokens, intermediate_size)
-        self.down_proj.forward(&gate.silu_multiply(&up)?)
+    /// The input has another width, or is not where the weights are.
+    pub fn add_to(&self, hidden: Tensor, norm: &RmsNorm) -> Result<Tensor> {
+        let activated = match &self.gate_up {
+            GateUp::Apart { gate, up } => {
+                let normed = norm.forward(&hidden)?;
+                gate.forward(&normed)?.silu_multiply(&up.forward(&normed)?)? // (tokens, intermediate_size)
+            }
+            GateUp::Stacked(map) => {
+                map.swiglu_normed_on(&hidden.clone().into_device()?, norm)?.into() // (tokens, intermediate_size)
+            }
+        };
+        self.down_proj.add_to(hidden, &activated)
     }
 }

@@ -7,8 +7,13 @@ use std::f64::consts::TAU;
 
 use pipeline_schema::models::{RopeParameters, RopeScaling};
 
+use std::sync::{Arc, Mutex};
+
+use crate::error::Result;
+use crate::gpu::{Buffer, Device};
 use crate::kernels::rotary::RotaryTables;
 use crate::layers::Batch;
+use crate::layers::batch::DeviceBatch;
 
 /// Rotates pairs of features by angles that grow with the position.
 #[derive(Clone, Debug)]
@@ -19,6 +24,37 @@ pub struct RotaryEmbedding {
     attention_factor: f32,
     /// What holds instead for long sequences.
     long: Option<LongSequences>,
+    /// The tables of all positions so far on a device, of frequencies that no length changes.
+    tables: Arc<Mutex<Option<DeviceTables>>>,
+}
+
+/// Cosines and sines `(positions, head_dim / 2)` in `f32` in the memory of a GPU.
+#[derive(Clone, Debug)]
+pub struct DeviceTables {
+    /// Cosines of the angles.
+    pub cos: Buffer,
+    /// Sines of the angles.
+    pub sin: Buffer,
+    /// Rows of both.
+    pub positions: usize,
+}
+
+/// The rotations of a batch, where the batch is.
+#[derive(Clone, Debug)]
+pub enum BatchRotation {
+    /// On the processor.
+    Host(Rotation),
+    /// On a GPU.
+    Device(DeviceRotation),
+}
+
+/// The rotations of a batch on a GPU.
+#[derive(Clone, Debug)]
+pub struct DeviceRotation {
+    /// The tables.
+    pub tables: DeviceTables,
+    /// The row in the tables of every row of the batch: `u32 (rows)`.
+    pub rows: Buffer,
 }
 
 /// Frequencies of sequences of more than `above` tokens.
@@ -66,7 +102,12 @@ impl RotaryEmbedding {
             let pairs = wavelengths.iter().zip(divisors);
             pairs.map(|(wavelength, &divisor)| 1.0 / (divisor as f32 * wavelength)).collect()
         };
-        let fixed = |frequencies| RotaryEmbedding { frequencies, attention_factor: 1.0, long: None };
+        let fixed = |frequencies| RotaryEmbedding {
+            frequencies,
+            attention_factor: 1.0,
+            long: None,
+            tables: Arc::default(),
+        };
         match rope.scaling {
             RopeScaling::Default => fixed(default),
             RopeScaling::Linear { factor } => {
@@ -91,6 +132,7 @@ impl RotaryEmbedding {
                     frequencies: divided(short_factor),
                     attention_factor: attention_factor as f32,
                     long: Some(LongSequences { above, frequencies }),
+                    tables: Arc::default(),
                 }
             }
             RopeScaling::Llama3 {
@@ -126,6 +168,58 @@ impl RotaryEmbedding {
             cos: angles.iter().map(|angle| angle.cos() * factor).collect(),
             sin: angles.iter().map(|angle| angle.sin() * factor).collect(),
             rows: (0..batch.rows()).collect(),
+        }
+    }
+
+    /// Whether the rotations of a position depend on how long its sequence is by now.
+    pub fn depends_on_length(&self) -> bool {
+        self.long.is_some()
+    }
+
+    /// The rotations of a batch, where the batch is. `positions` bounds those of a batch that is on a GPU and whose
+    /// positions change there.
+    ///
+    /// # Errors
+    /// There is too little memory.
+    pub fn of(&self, batch: &Batch, positions: usize) -> Result<BatchRotation> {
+        match &batch.device {
+            None => Ok(BatchRotation::Host(self.at(batch))),
+            Some(device) => Ok(BatchRotation::Device(self.on_device(batch, device, positions)?)),
+        }
+    }
+
+    /// The rotations of a batch that is on a GPU and whose positions are below `positions`.
+    ///
+    /// # Errors
+    /// There is too little memory.
+    fn on_device(&self, batch: &Batch, on_device: &DeviceBatch, positions: usize) -> Result<DeviceRotation> {
+        let device = &on_device.device;
+        if self.depends_on_length() {
+            let Rotation { cos, sin, rows } = self.at(batch);
+            let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+            let tables =
+                DeviceTables { cos: device.upload(&cos)?, sin: device.upload(&sin)?, positions: rows.len() };
+            return Ok(DeviceRotation { tables, rows: device.upload(&rows)? });
+        }
+        let highest = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
+        let tables = self.tables_of(device, positions.max(highest))?;
+        let rows = on_device.rotary_positions.as_ref().unwrap_or(&on_device.positions).clone();
+        Ok(DeviceRotation { tables, rows })
+    }
+
+    /// The tables of at least so many positions. They grow by doubling; those that a captured step refers to live on.
+    fn tables_of(&self, device: &Device, positions: usize) -> Result<DeviceTables> {
+        let mut kept = self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &*kept {
+            Some(tables) if tables.positions >= positions => Ok(tables.clone()),
+            _ => {
+                let positions = positions.next_power_of_two().max(1024);
+                let mut all = Batch::default();
+                all.push(0, 0, positions);
+                let Rotation { cos, sin, .. } = self.at(&all);
+                let tables = DeviceTables { cos: device.upload(&cos)?, sin: device.upload(&sin)?, positions };
+                Ok(kept.insert(tables).clone())
+            }
         }
     }
 

@@ -4,10 +4,11 @@
 //! `MixtralForSequenceClassification`, whose tensor names it answers to.
 
 use crate::error::{Error, Result};
+use crate::gpu::Device;
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    AttentionParts, Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm,
-    RotaryEmbedding, Rotation, RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
+    AttentionParts, Batch, BatchRotation, CacheShape, Embedding, ExpertNames, GroupedQueryAttention, KvCache,
+    Linear, RmsNorm, RotaryEmbedding, RoutingPolicy, RoutingStack, SparseExperts, Weights,
 };
 use crate::tensor::Tensor;
 
@@ -20,8 +21,7 @@ struct DecoderLayer {
     input_layernorm: RmsNorm,
     self_attn: GroupedQueryAttention,
     post_attention_layernorm: RmsNorm,
-    gate: TopKRouter,
-    experts: SparseExperts,
+    block_sparse_moe: SparseExperts,
 }
 
 impl DecoderLayer {
@@ -34,7 +34,6 @@ impl DecoderLayer {
             scale: (config.head_dim as f32).powf(-0.5),
             window: config.sliding_window,
         };
-        let sparse = weights.pp("block_sparse_moe");
         Ok(DecoderLayer {
             input_layernorm: RmsNorm::load(&weights.pp("input_layernorm"), hidden, config.rms_norm_eps)?,
             self_attn: GroupedQueryAttention::load(
@@ -48,45 +47,34 @@ impl DecoderLayer {
                 hidden,
                 config.rms_norm_eps,
             )?,
-            gate: TopKRouter::load(&sparse.pp("gate"), hidden, config.num_local_experts)?,
-            experts: load_experts(&sparse.pp("experts"), config)?,
+            block_sparse_moe: SparseExperts::load(
+                &weights.pp("block_sparse_moe"),
+                EXPERT_NAMES,
+                config.num_local_experts,
+                hidden,
+                config.intermediate_size,
+            )?,
         })
     }
 
     /// `(tokens, hidden_size) -> (tokens, hidden_size)`
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        batch: &Batch,
-        rotation: &Rotation,
-        cache: &mut KvCache,
-        index: usize,
-        policy: &RoutingPolicy,
-    ) -> Result<(Tensor, LayerRouting)> {
-        let normed = self.input_layernorm.forward(hidden)?;
-        let attended = self.self_attn.forward(&normed, batch, rotation, cache.layer(index))?;
-        let hidden = hidden.add(&attended)?;
-
-        let normed = self.post_attention_layernorm.forward(&hidden)?;
-        let routing = self.gate.forward(&normed, policy)?;
-        let mixed = self.experts.forward(&normed, &routing.routing)?;
-        Ok((hidden.add(&mixed)?, routing))
+    fn forward(&self, hidden: Tensor, pass: &mut Pass<'_>, index: usize) -> Result<Tensor> {
+        let Pass { batch, rotation, cache, policy, routing } = pass;
+        let hidden = self.self_attn.add_to(hidden, &self.input_layernorm, batch, rotation, cache, index)?;
+        self.block_sparse_moe.add_to(hidden, &self.post_attention_layernorm, policy, routing)
     }
 }
 
-fn load_experts(weights: &Weights<'_>, config: &Config) -> Result<SparseExperts> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-    let expert = |index: usize| {
-        let weights = weights.pp(index);
-        Ok(SwiGlu {
-            gate: weights.matrix("w1.weight", intermediate, hidden)?,
-            up: weights.matrix("w3.weight", intermediate, hidden)?,
-            down: weights.matrix("w2.weight", hidden, intermediate)?,
-        })
-    };
-    let experts = (0..config.num_local_experts).map(expert).collect::<Result<_>>()?;
-    Ok(SparseExperts::new(experts, hidden, intermediate))
+/// What all layers of a pass share.
+struct Pass<'a> {
+    batch: &'a Batch,
+    rotation: BatchRotation,
+    cache: &'a mut KvCache,
+    policy: &'a RoutingPolicy,
+    routing: RoutingStack,
 }
+
+const EXPERT_NAMES: ExpertNames = ExpertNames { gate: "w1", up: "w3", down: "w2" };
 
 /// Mixtral with the head that its checkpoint has.
 #[derive(Debug)]
@@ -108,7 +96,7 @@ pub struct Forward {
     /// What went into each layer `(tokens, hidden_size)`, if it was asked for.
     pub hidden_states: Vec<Tensor>,
     /// The router's decision in each layer.
-    pub routing: Vec<LayerRouting>,
+    pub routing: RoutingStack,
 }
 
 impl Mixtral {
@@ -151,9 +139,25 @@ impl Mixtral {
         &self.config
     }
 
-    /// An empty cache for `slots` sequences.
-    pub fn cache(&self, slots: usize) -> KvCache {
-        KvCache::new(self.layers.len(), slots)
+    /// An empty cache for `slots` sequences of at most `tokens` tokens, where the model is.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn cache(&self, slots: usize, tokens: usize) -> Result<KvCache> {
+        let layers = self.layers.len();
+        match self.embed_tokens.device() {
+            None => Ok(KvCache::new(layers, slots)),
+            Some((device, dtype)) => {
+                let (kv_heads, head_dim) = (self.config.num_key_value_heads, self.config.head_dim);
+                let shape = CacheShape { layers, kv_heads, head_dim, dtype };
+                KvCache::on_device(device, shape, slots, tokens)
+            }
+        }
+    }
+
+    /// The GPU that the model is on, `None` on the processor.
+    pub fn device(&self) -> Option<&Device> {
+        self.embed_tokens.device().map(|(device, _)| device)
     }
 
     /// `(tokens) -> (tokens, hidden_size)`
@@ -176,19 +180,23 @@ impl Mixtral {
         policy: &RoutingPolicy,
         keep_hidden_states: bool,
     ) -> Result<Forward> {
-        let rotation = self.rotary.at(batch);
+        cache.reserve(batch)?;
+        let mut pass = Pass {
+            batch,
+            rotation: self.rotary.of(batch, cache.capacity())?,
+            cache,
+            policy,
+            routing: RoutingStack::new(&embedded, self.layers.len(), self.config.num_local_experts, policy)?,
+        };
         let mut hidden = embedded;
         let mut hidden_states = Vec::new();
-        let mut routing = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
             if keep_hidden_states {
                 hidden_states.push(hidden.clone());
             }
-            let (next, decision) = layer.forward(&hidden, batch, &rotation, cache, index, policy)?;
-            hidden = next;
-            routing.push(decision);
+            hidden = layer.forward(hidden, &mut pass, index)?;
         }
-        Ok(Forward { last_hidden_state: self.norm.forward(&hidden)?, hidden_states, routing })
+        Ok(Forward { last_hidden_state: self.norm.forward(&hidden)?, hidden_states, routing: pass.routing })
     }
 
     /// What the head makes of hidden states: logits over the vocabulary or over the labels.
@@ -197,7 +205,7 @@ impl Mixtral {
     /// The model has no head.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         match &self.head {
-            Some(head) => head.forward(hidden),
+            Some(head) => head.logits(hidden),
             None => Err(Error::input("a `MixtralModel` has no head that gives logits")),
         }
     }
