@@ -7,61 +7,6 @@
 #define GROUP 8
 #define MOST_EXPERTS 1024
 
-// Eight neighbours along a row.
-template <typename T> struct piece {
-    words4 part[sizeof(T) / 2];
-};
-
-DEVICE void unpack(const words4 &words, float *values, float) {
-    values[0] = from_bits(words.x);
-    values[1] = from_bits(words.y);
-    values[2] = from_bits(words.z);
-    values[3] = from_bits(words.w);
-}
-template <typename T> DEVICE void unpack(const words4 &words, float *values, T) {
-    values[0] = low(words.x, T{});
-    values[1] = high(words.x, T{});
-    values[2] = low(words.y, T{});
-    values[3] = high(words.y, T{});
-    values[4] = low(words.z, T{});
-    values[5] = high(words.z, T{});
-    values[6] = low(words.w, T{});
-    values[7] = high(words.w, T{});
-}
-template <typename T> DEVICE void unpack(const piece<T> &from, float (&values)[8]) {
-#pragma unroll
-    for (u32 part = 0; part < sizeof(T) / 2; part++) unpack(from.part[part], values + 8 / (sizeof(T) / 2) * part, T{});
-}
-
-DEVICE u32 raw_bits(float value) { return bits(value); }
-DEVICE u32 raw_bits(bf16 value) { return value.raw; }
-DEVICE u32 raw_bits(f16 value) { return value.raw; }
-
-// The piece of a row that begins at column; zeros past its end and where the row is absent.
-template <typename T> DEVICE piece<T> load_piece(const T *row, u32 column, u32 width, bool present) {
-    constexpr u32 PARTS = sizeof(T) / 2, EACH = 8 / PARTS, PER_WORD = 4 / sizeof(T);
-    piece<T> result;
-#pragma unroll
-    for (u32 part = 0; part < PARTS; part++) {
-        u32 words[4] = {0, 0, 0, 0};
-        u32 first = column + part * EACH;
-        if (width % 8 == 0) {
-            if (present && first < width) {
-                words4 loaded = load16(row + first);
-                words[0] = loaded.x, words[1] = loaded.y, words[2] = loaded.z, words[3] = loaded.w;
-            }
-        } else {
-#pragma unroll
-            for (u32 index = 0; index < EACH; index++) {
-                u32 value = present && first + index < width ? raw_bits(row[first + index]) : 0;
-                words[index / PER_WORD] |= value << (index % PER_WORD * 16);
-            }
-        }
-        result.part[part] = words4{words[0], words[1], words[2], words[3]};
-    }
-    return result;
-}
-
 // Sums each of N values over the warp with N - 1 exchanges and a few: a lane ends with that of index summed_index<N>().
 template <u32 N, u32 MASK = 1> DEVICE float sum_each(float *values) {
     if constexpr (N > 1) {
