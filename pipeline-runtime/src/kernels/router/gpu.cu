@@ -82,7 +82,7 @@ DEVICE void choose(const float *logits, u32 experts, u32 k, bool normalize, u32 
 }
 
 template <typename T, u32 ROWS, bool NORM>
-DEVICE void route(const float *hidden, const T *norm_weight, float epsilon, T *x, const T *gate, u32 rows, u32 width,
+DEVICE void route(const float *hidden, const float *norm_weight, float epsilon, T *x, const T *gate, u32 rows, u32 width,
                   u32 experts, u32 k, u32 normalize, float *logits, u32 *chosen, float *weights) {
     SHARED float scratch[32 * ROWS * GROUP];
     SHARED float scores[ROWS * MOST_EXPERTS];
@@ -195,7 +195,7 @@ DEVICE void route(const float *hidden, const T *norm_weight, float epsilon, T *x
 }
 
 // x: T (rows, width); gate: T (experts, width); logits: (rows, experts); chosen, weights: (rows, k).
-// rms_norm_router also: hidden (rows, width); norm_weight: T (width); x is written, the norm of hidden.
+// rms_norm_router also: hidden (rows, width); norm_weight: f32 (width); x is written, the norm of hidden.
 // Grids: router, one block for each 4 rows; router_row and rms_norm_router, one for each row.
 #define ROUTER(T, NAME)                                                                                               \
     KERNEL void BOUNDS(256, 1) router_##NAME(T *x, const T *gate, u32 rows, u32 width, u32 experts, u32 k,            \
@@ -207,7 +207,7 @@ DEVICE void route(const float *hidden, const T *norm_weight, float epsilon, T *x
         route<T, 1, false>(0, 0, 0.0f, x, gate, rows, width, experts, k, normalize, logits, chosen, weights);         \
     }                                                                                                                 \
     KERNEL void BOUNDS(512, 1)                                                                                        \
-        rms_norm_router_##NAME(const float *hidden, const T *norm_weight, float epsilon, T *x, const T *gate,         \
+        rms_norm_router_##NAME(const float *hidden, const float *norm_weight, float epsilon, T *x, const T *gate,         \
                                u32 rows, u32 width, u32 experts, u32 k, u32 normalize, float *logits, u32 *chosen,    \
                                float *weights) {                                                                      \
         route<T, 1, true>(hidden, norm_weight, epsilon, x, gate, rows, width, experts, k, normalize, logits, chosen,  \
