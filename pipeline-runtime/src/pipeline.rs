@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
-use crate::hardware;
+use crate::hardware::{Device, DeviceId};
 use crate::stage::{
     Architecture, Call, CallOf, Declaration, DeclaredModel, DeltaOf, Format, InfersByDefault, InputOf,
     LoadOptions, ModelOf, Parameters, ParametersOf, PlanOf, PreparedOf, RawOf, Stages, Stepwise,
@@ -370,7 +370,7 @@ fn timed<R>(total: &mut Duration, work: impl FnOnce() -> R) -> R {
 pub struct Builder<D: Declaration> {
     declaration: D,
     model: Option<PathBuf>,
-    hardware: Vec<Hardware>,
+    devices: Vec<DeviceId>,
     dtype: Option<DType>,
     progress: bool,
 }
@@ -378,7 +378,8 @@ pub struct Builder<D: Declaration> {
 impl<D: Declaration> Builder<D> {
     /// Starts from a value of the declared struct.
     pub fn new(declaration: D) -> Builder<D> {
-        Builder { declaration, model: None, hardware: D::HARDWARE.to_vec(), dtype: D::DTYPE, progress: true }
+        let devices = D::HARDWARE.iter().copied().map(DeviceId::from).collect();
+        Builder { declaration, model: None, devices, dtype: D::DTYPE, progress: true }
     }
 
     /// Loads this directory instead of the declared model.
@@ -394,8 +395,14 @@ impl<D: Declaration> Builder<D> {
     }
 
     /// Runs on the first of these that is present, instead of the declared list.
-    pub fn hardware(mut self, hardware: impl IntoIterator<Item = Hardware>) -> Builder<D> {
-        self.hardware = hardware.into_iter().collect();
+    pub fn hardware(self, hardware: impl IntoIterator<Item = Hardware>) -> Builder<D> {
+        self.devices(hardware.into_iter().map(DeviceId::from))
+    }
+
+    /// Runs on the first of these devices that is present, instead of the declared list: the second GPU is
+    /// `"cuda:1".parse()`.
+    pub fn devices(mut self, devices: impl IntoIterator<Item = DeviceId>) -> Builder<D> {
+        self.devices = devices.into_iter().collect();
         self
     }
 
@@ -419,7 +426,8 @@ impl<D: Declaration> Builder<D> {
     where
         D: Stages,
     {
-        let hardware = hardware::first_present(&self.hardware)?;
+        let device = Device::first_present(&self.devices)?;
+        let hardware = device.hardware();
         let directory = match (&self.model, D::MODEL) {
             (Some(directory), _) => directory.clone(),
             (None, Some(declared)) => locate(&declared)?,
@@ -431,7 +439,7 @@ impl<D: Declaration> Builder<D> {
             }
         };
         let files = CheckpointFiles::open(&directory)?;
-        let options = LoadOptions { hardware, dtype: self.dtype, progress: self.progress };
+        let options = LoadOptions { device, dtype: self.dtype, progress: self.progress };
         if let (None, Some(DeclaredModel { header_hash: Some(expected), path, .. })) = (&self.model, D::MODEL)
         {
             check_header(path, expected, &files)?;

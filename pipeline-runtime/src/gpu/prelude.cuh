@@ -252,6 +252,22 @@ DEVICE u32 across(u32 value, u32 mask) {
 }
 DEVICE float across(float value, u32 mask) { return from_bits(across(bits(value), mask)); }
 
+// A bit for each lane whose value is true.
+DEVICE u64 lanes_where(bool value) {
+#if AMD
+    return (u64)__builtin_amdgcn_uicmp((u32)value, 0u, 33);  // 33: not equal
+#else
+    return __ballot_sync(0xffffffffu, value);
+#endif
+}
+DEVICE u32 count_bits(u64 value) {
+#if AMD
+    return (u32)__builtin_popcountll(value);
+#else
+    return (u32)__popcll(value);
+#endif
+}
+
 // Sum and maximum over WIDTH neighbouring lanes, in each of them.
 template <u32 WIDTH> DEVICE float sum_lanes(float value) {
 #pragma unroll
