@@ -168,16 +168,16 @@ DEVICE void down_plain(const chosen_experts &found, const T *activated, const T 
 template <typename T, u32 TILES, u32 DEPTHS> struct weight_stream {
     const T *row[PIECES];
 
-    METHOD void begin(const T *matrix, u32 first, u32 rows, u32 depth) {
+    DEVICE_MEMBER void begin(const T *matrix, u32 first, u32 rows, u32 depth) {
 #pragma unroll
         for (u32 piece = 0; piece < PIECES; piece++) {
             row[piece] = matrix + (u64)smaller(first + operand_row(piece), rows - 1) * depth;
         }
     }
-    METHOD static u32 place(u32 step, u32 part, u32 piece) {
+    DEVICE_MEMBER static u32 place(u32 step, u32 part, u32 piece) {
         return ((step * FEW_WARPS + warp()) * DEPTHS + part) * TILE_DEPTH + operand_depth(piece);
     }
-    METHOD void load(operand (&into)[TILES][DEPTHS], u32 step, u32 depth, u64 apart) const {
+    DEVICE_MEMBER void load(operand (&into)[TILES][DEPTHS], u32 step, u32 depth, u64 apart) const {
 #pragma unroll
         for (u32 part = 0; part < DEPTHS; part++) {
 #pragma unroll
@@ -543,11 +543,11 @@ template <typename T> struct grouped {
     u32 k, outputs, depth;
     T *result;
 
-    template <bool UP> METHOD const T *input(u32 place) const {
+    template <bool UP> DEVICE_MEMBER const T *input(u32 place) const {
         return x + (u64)(UP ? order[place] / k : place) * depth;
     }
     // The row of the matrix of an expert that is member `member` (below 128) of a tile; past the end, the last one.
-    template <bool UP> METHOD const T *weight(u32 expert, u32 tile, u32 member) const {
+    template <bool UP> DEVICE_MEMBER const T *weight(u32 expert, u32 tile, u32 member) const {
         u32 set = member / 64;
         u32 row = UP ? tile * 64 + member % 64 : tile * 128 + member;
         u64 first = UP ? ((u64)expert * 2 + set) * outputs : (u64)expert * outputs;
