@@ -1,0 +1,281 @@
+// The products of kernels/experts/gpu.cu for many tokens on Hopper's own units: weights come through the tensor copy
+// engine, gathered rows through asynchronous copies, sums stay in the registers of two warpgroups. Empty for any
+// other chip.
+
+#if !AMD && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+// Places of a tile, and its depth at a step: 128 bytes of each row, so that a row is one line of the swizzle.
+#define TILE_ROWS 128
+#define STEP 64
+#define STAGES 4
+#define PRODUCERS 128
+#define THREADS 384
+
+// Tiles of places that run together through all weights, so that weights are read from memory once for them.
+#define TOGETHER 16
+
+struct __attribute__((aligned(16))) row_tile {
+    u32 expert, first, end, unused;
+};
+
+DEVICE u32 shared_address(const void *pointer) { return (u32)__cvta_generic_to_shared(pointer); }
+DEVICE void phase_init(u32 phase, u32 arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(phase), "r"(arrivals) : "memory");
+}
+DEVICE void phase_arrive(u32 phase) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(phase) : "memory");
+}
+DEVICE void phase_expect(u32 phase, u32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(phase), "r"(bytes) : "memory");
+}
+DEVICE void phase_wait(u32 phase, u32 parity) {
+    u32 done;
+    do {
+        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                     : "=r"(done)
+                     : "r"(phase), "r"(parity)
+                     : "memory");
+    } while (!done);
+}
+
+// Copies a box of a tensor map, 64 numbers by 64 rows, to shared memory.
+DEVICE void copy_box(u32 target, const void *map, u32 column, u32 row, u32 phase) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
+                 "[%4];" ::"r"(target),
+                 "l"(map), "r"(column), "r"(row), "r"(phase)
+                 : "memory");
+}
+
+// What ordinary copies wrote to shared memory is seen by the matrix units.
+DEVICE void fence_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <u32 N> DEVICE void products_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+
+// Rows of 128 bytes, swizzled, along the depth.
+DEVICE u64 describe(u32 address) { return (u64)1 << 62 | (u64)64 << 32 | (u64)1 << 16 | (address & 0x3ffff) >> 4; }
+
+#define SUMS4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define SUMS16(d, i) SUMS4(d, i), SUMS4(d, i + 4), SUMS4(d, i + 8), SUMS4(d, i + 12)
+#define PRODUCT_128(TYPE)                                                                                             \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE           \
+                 "." TYPE " {"                                                                                        \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63" \
+        "}, %64, %65, p, 1, 1, 0, 0; }"                                                                               \
+        : SUMS16(d, 0), SUMS16(d, 16), SUMS16(d, 32), SUMS16(d, 48) \
+        : "l"(a), "l"(b), "r"(add))
+#define PRODUCT_256(TYPE)                                                                                             \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %130, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32." TYPE          \
+                 "." TYPE " {"                                                                                        \
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
+        "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
+        "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+        "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127" \
+        "}, %128, %129, p, 1, 1, 0, 0; }"                                                                             \
+        : SUMS16(d, 0), SUMS16(d, 16), SUMS16(d, 32), SUMS16(d, 48), SUMS16(d, 64), SUMS16(d, 80), SUMS16(d, 96), SUMS16(d, 112) \
+        : "l"(a), "l"(b), "r"(add))
+
+// d (64, N) = or, where add is not 0, += a (64, 16) b (N, 16)^T
+DEVICE void product(float (&d)[64], u64 a, u64 b, u32 add, bf16) { PRODUCT_128("bf16"); }
+DEVICE void product(float (&d)[64], u64 a, u64 b, u32 add, f16) { PRODUCT_128("f16"); }
+DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, bf16) { PRODUCT_256("bf16"); }
+DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, f16) { PRODUCT_256("f16"); }
+
+DEVICE float fast_silu(float value) {
+    float below = 1.0f + fast_exp2(-LOG2E * value), inverse;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(below));
+    return value * inverse;
+}
+
+// Four lanes hold a word of each of four groups; afterwards each holds the four words of the group of its number.
+DEVICE words4 transpose(u32 a, u32 b, u32 c, u32 d) {
+    bool odd = lane() & 1, upper = lane() & 2;
+    u32 x = across(odd ? a : b, 1), y = across(odd ? c : d, 1);
+    u32 a1 = odd ? x : a, b1 = odd ? b : x, c1 = odd ? y : c, d1 = odd ? d : y;
+    u32 z = across(upper ? a1 : c1, 2), w = across(upper ? b1 : d1, 2);
+    return upper ? words4{z, w, c1, d1} : words4{a1, b1, z, w};
+}
+
+// The tile of places and of weights behind a number in the order of work.
+struct assignment {
+    u32 rows, columns;
+};
+DEVICE assignment assign(u32 number, u32 row_tiles, u32 column_tiles) {
+    u32 group = number / (TOGETHER * column_tiles), rest = number % (TOGETHER * column_tiles);
+    u32 members = smaller(TOGETHER, row_tiles - group * TOGETHER);
+    return assignment{group * TOGETHER + rest % members, rest / members};
+}
+
+// A block of three warpgroups: one brings operands, two multiply 64 places each by COLUMNS weight rows. UP as in the
+// portable kernel: half of the weight rows of a tile are gate rows, half the up rows of the same places.
+template <typename T, bool UP, u32 COLUMNS>
+DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const float *weights, const row_tile *tiles,
+                            const u32 *tile_count, u32 k, u32 outputs, u32 depth, T *result) {
+    extern SHARED __attribute__((aligned(1024))) u8 dynamic[];
+    constexpr u32 A_BYTES = TILE_ROWS * STEP * 2, B_BYTES = COLUMNS * STEP * 2, STAGE_BYTES = A_BYTES + B_BYTES;
+    constexpr u32 WIDTH = UP ? COLUMNS / 2 : COLUMNS;  // results of a row
+    SHARED u64 full[STAGES], empty[STAGES];
+    const u32 stages = (shared_address(dynamic) + 1023) / 1024 * 1024;
+    if (thread() == 0) {
+        for (u32 stage = 0; stage < STAGES; stage++) {
+            phase_init(shared_address(full + stage), PRODUCERS / 32 + 1);
+            phase_init(shared_address(empty + stage), 2);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+    }
+    barrier();
+    wait_for_producers();
+    start_consumers();
+    const u32 row_tiles = *tile_count, column_tiles = (outputs + WIDTH - 1) / WIDTH;
+    const u32 steps = (depth + STEP - 1) / STEP, numbers = row_tiles * column_tiles;
+    u32 stage = 0, parity = 0;
+
+    if (thread() < PRODUCERS) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+        const u32 chunk = thread() % 8, first = thread() / 8;
+        const u32 target = first * 128 + (chunk ^ first % 8) * 16;
+        u32 behind = ~0u;  // the stage whose copies are not yet announced
+        for (u32 number = block(); number < numbers; number += blocks()) {
+            assignment at = assign(number, row_tiles, column_tiles);
+            const row_tile rows = tiles[at.rows];
+            const T *source[8];
+#pragma unroll
+            for (u32 i = 0; i < 8; i++) {
+                u32 place = rows.first + first + 16 * i;
+                u32 row = place < rows.end ? place : rows.first;
+                source[i] = x + (u64)(UP ? order[row] / k : row) * depth + chunk * 8;
+            }
+            const u32 present = rows.end - rows.first;
+            for (u32 step = 0; step < steps; step++) {
+                phase_wait(shared_address(empty + stage), parity ^ 1);
+                const u32 a = stages + stage * STAGE_BYTES, b = a + A_BYTES, phase = shared_address(full + stage);
+                if (thread() == 0) {
+                    phase_expect(phase, B_BYTES);
+#pragma unroll
+                    for (u32 box = 0; box < COLUMNS / 64; box++) {
+                        u32 row = UP ? (rows.expert * 2 + box / (COLUMNS / 128)) * outputs + at.columns * WIDTH +
+                                           box % (COLUMNS / 128) * 64
+                                     : rows.expert * outputs + at.columns * WIDTH + box * 64;
+                        copy_box(b + box * 64 * STEP * 2, map, step * STEP, row, phase);
+                    }
+                }
+                bool inside = step * STEP + chunk * 8 < depth;
+#pragma unroll
+                for (u32 i = 0; i < 8; i++) {
+                    u32 size = inside && first + 16 * i < present ? 16 : 0;
+                    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(a + target + i * 2048),
+                                 "l"(source[i] + (inside ? step * STEP : 0)), "r"(size)
+                                 : "memory");
+                }
+                copies_commit();
+                if (behind != ~0u) {
+                    copies_wait<1>();
+                    fence_copies();
+                    warp_barrier();
+                    if (lane() == 0) phase_arrive(shared_address(full + behind));
+                }
+                behind = stage;
+                if (++stage == STAGES) stage = 0, parity ^= 1;
+            }
+        }
+        if (behind != ~0u) {
+            copies_wait<0>();
+            fence_copies();
+            warp_barrier();
+            if (lane() == 0) phase_arrive(shared_address(full + behind));
+        }
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+        const u32 group = thread() / 128 - 1;
+        float sums[COLUMNS / 2];
+        for (u32 number = block(); number < numbers; number += blocks()) {
+            assignment at = assign(number, row_tiles, column_tiles);
+            const row_tile rows = tiles[at.rows];
+            if (rows.first + 64 * group >= rows.end) {
+                for (u32 step = 0; step < steps; step++) {
+                    phase_wait(shared_address(full + stage), parity);
+                    if (thread() % 128 == 0) phase_arrive(shared_address(empty + stage));
+                    if (++stage == STAGES) stage = 0, parity ^= 1;
+                }
+                continue;
+            }
+            u32 before = stage;  // the stage that the matrix units still read
+            for (u32 step = 0; step < steps; step++) {
+                phase_wait(shared_address(full + stage), parity);
+                const u32 a = stages + stage * STAGE_BYTES + group * 64 * STEP * 2;
+                const u32 b = stages + stage * STAGE_BYTES + A_BYTES;
+                products_begin();
+#pragma unroll
+                for (u32 part = 0; part < STEP / 16; part++) {
+                    product(sums, describe(a) + part * 2, describe(b) + part * 2, step | part, T{});
+                }
+                products_commit();
+                products_wait<1>();
+                if (step > 0 && thread() % 128 == 0) phase_arrive(shared_address(empty + before));
+                before = stage;
+                if (++stage == STAGES) stage = 0, parity ^= 1;
+            }
+            products_wait<0>();
+            if (thread() % 128 == 0) phase_arrive(shared_address(empty + before));
+#pragma unroll
+            for (u32 half = 0; half < 2; half++) {
+                const u32 place = rows.first + group * 64 + warp() % 4 * 16 + half * 8 + lane() / 4;
+                const bool present = place < rows.end;
+                const u32 pair = UP ? place : present ? order[place] : 0;
+                const float factor = UP || !present ? 1.0f : weights[pair];
+                T *row = result + (u64)pair * outputs + at.columns * WIDTH;
+#pragma unroll
+                for (u32 four = 0; four < WIDTH / 32; four++) {
+                    u32 words[4];
+#pragma unroll
+                    for (u32 i = 0; i < 4; i++) {
+                        const u32 index = (four * 4 + i) * 4 + half * 2;
+                        if constexpr (UP) {
+                            words[i] = pack<T>(fast_silu(sums[index]) * sums[COLUMNS / 4 + index],
+                                               fast_silu(sums[index + 1]) * sums[COLUMNS / 4 + index + 1]);
+                        } else {
+                            words[i] = pack<T>(factor * sums[index], factor * sums[index + 1]);
+                        }
+                    }
+                    words4 line = transpose(words[0], words[1], words[2], words[3]);
+                    const u32 column = four * 32 + lane() % 4 * 8;
+                    if (present && at.columns * WIDTH + column < outputs) store16(row + column, line);
+                }
+            }
+        }
+    }
+}
+
+// Parameters as of experts_many_* in kernels/experts/gpu.cu, but instead of the matrix a tensor map over all of its
+// rows, (rows, depth), in boxes of 64 by 64 with 128-byte swizzle. hidden and intermediate are multiples of 8. Blocks:
+// one for each multiprocessor, 384 threads; dynamic shared memory: 1024 + 4 stages of 128 bytes x (128 + weight rows),
+// where the weight rows of a tile are 256 (wide) or 128.
+#define EXPERTS(T, NAME, SIZE, COLUMNS)                                                                               \
+    KERNEL void BOUNDS(THREADS, 1)                                                                                    \
+        experts_##SIZE##_gate_up_##NAME(const T *x, const void *gate_up, const u32 *order, const row_tile *tiles,     \
+                                        const u32 *tile_count, u32 k, u32 hidden, u32 intermediate, T *activated) {   \
+        grouped_product<T, true, COLUMNS>(x, gate_up, order, 0, tiles, tile_count, k, intermediate, hidden,           \
+                                          activated);                                                                 \
+    }                                                                                                                 \
+    KERNEL void BOUNDS(THREADS, 1)                                                                                    \
+        experts_##SIZE##_down_##NAME(const T *activated, const void *down, const u32 *order, const float *weights,    \
+                                     const row_tile *tiles, const u32 *tile_count, u32 k, u32 hidden,                 \
+                                     u32 intermediate, T *results) {                                                  \
+        grouped_product<T, false, COLUMNS>(activated, down, order, weights, tiles, tile_count, k, hidden,             \
+                                           intermediate, results);                                                    \
+    }
+
+EXPERTS(bf16, bf16, wide, 256)
+EXPERTS(f16, f16, wide, 256)
+EXPERTS(bf16, bf16, narrow, 128)
+EXPERTS(f16, f16, narrow, 128)
+
+#endif
