@@ -12,6 +12,8 @@ mod graph;
 mod launch;
 mod memory;
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 use std::collections::HashMap;
