@@ -11,7 +11,7 @@ use pipeline_runtime::layers::{Batch, Weights};
 use pipeline_runtime::models::mixtral::Mixtral;
 use pipeline_runtime::stage::{Architecture, Call, LoadOptions};
 use pipeline_runtime::task::TextGeneration;
-use pipeline_runtime::{DType, Device, Hardware};
+use pipeline_runtime::{DType, Device, DeviceId, Hardware, gpu};
 use pipeline_schema::models::ModelConfig;
 use serde_json::{Value, json};
 
@@ -116,12 +116,12 @@ fn asked(about: &Value, option: &str) -> bool {
     about["options"][option].as_bool().unwrap_or(false)
 }
 
-fn check_forward(case: &Case, dtype: Option<DType>) {
+fn check_forward(case: &Case, dtype: Option<DType>, device: DeviceId) {
     let options = ForwardOptions {
+        device: Some(device),
         dtype,
         output_hidden_states: asked(&case.about, "output_hidden_states"),
         output_router_logits: asked(&case.about, "output_router_logits"),
-        ..ForwardOptions::default()
     };
     let outputs =
         forward(&case.model, &case.inputs, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
@@ -137,17 +137,53 @@ fn check_forward(case: &Case, dtype: Option<DType>) {
     assert!(compared > 0, "{}: nothing was compared", case.name);
 }
 
-#[test]
-fn every_forward_case_agrees_in_f32() {
-    for case in Case::all("forward") {
-        check_forward(&case, Some(DType::F32));
-    }
+/// The same tests on each kind of hardware; those of a GPU are skipped, aloud, where there is none.
+macro_rules! on_hardware {
+    ($($module:ident: $hardware:expr),*) => {$(
+        mod $module {
+            use super::*;
+
+            fn device() -> Option<Device> {
+                match $hardware {
+                    Hardware::Cpu => Some(Device::Cpu),
+                    hardware => gpu::testing::device(hardware).map(Device::Gpu),
+                }
+            }
+
+            #[test]
+            fn every_forward_case_agrees_in_f32() {
+                let Some(_) = device() else { return };
+                for case in Case::all("forward") {
+                    check_forward(&case, Some(DType::F32), $hardware.into());
+                }
+            }
+
+            #[test]
+            fn bf16_is_nearer_to_f64_than_the_reference_in_bf16() {
+                let Some(_) = device() else { return };
+                check_bf16($hardware.into());
+            }
+
+            #[test]
+            fn cached_decoding_agrees_step_by_step() {
+                let Some(device) = device() else { return };
+                check_cached_decoding(&device);
+            }
+
+            #[test]
+            fn greedy_continuations_agree_token_for_token() {
+                let Some(device) = device() else { return };
+                check_greedy_continuations(&device);
+            }
+        }
+    )*};
 }
 
-#[test]
-fn bf16_weights_in_place_are_nearer_to_f64_than_the_reference_in_bf16() {
+on_hardware!(cpu: Hardware::Cpu, gpu_cuda: Hardware::Cuda, gpu_rocm: Hardware::Rocm);
+
+fn check_bf16(device: DeviceId) {
     let case = Case::read("bf16");
-    let options = ForwardOptions::default();
+    let options = ForwardOptions { device: Some(device), ..ForwardOptions::default() };
     let outputs = forward(&case.model, &case.inputs, &options).unwrap();
     let (_, logits) = outputs.iter().find(|(name, _)| name == "logits").unwrap();
     let error = relative_error(&logits.to_vec().unwrap(), case.recorded("logits").1);
@@ -155,24 +191,24 @@ fn bf16_weights_in_place_are_nearer_to_f64_than_the_reference_in_bf16() {
     assert!(error <= bound, "off by {error:.2e}, the reference in bf16 by {bound:.2e}");
 }
 
-fn load(model: &Path) -> Mixtral {
+fn load(model: &Path, device: &Device) -> Mixtral {
     let files = CheckpointFiles::open(model).unwrap();
     let ModelConfig::Mixtral(config) = files.facts().model().unwrap() else { panic!("a Mixtral") };
     let head = files.facts().head().unwrap();
-    Mixtral::load(&Weights::new(&files, Some(DType::F32)), config, head, |_, _| {}).unwrap()
+    let weights = Weights::new(&files, Some(DType::F32)).on(device);
+    Mixtral::load(&weights, config, head, |_, _| {}).unwrap()
 }
 
 /// A cache that grows step by step gives what the whole forward gives.
-#[test]
-fn cached_decoding_agrees_step_by_step() {
+fn check_cached_decoding(device: &Device) {
     for case in Case::all("cached") {
-        let model = load(&case.model);
+        let model = load(&case.model, device);
         let policy = model.routing_policy();
         let rows = case.rows("input_ids");
         let mask = case.inputs.get("attention_mask").is_some().then(|| case.rows("attention_mask"));
         let tokens = rows[0].len();
         let prefill = case.about["prefill"].as_u64().unwrap() as usize;
-        let mut cache = model.cache(rows.len());
+        let mut cache = model.cache(rows.len(), tokens).unwrap();
         let mut steps = vec![Vec::new(); rows.len()];
         let mut read = 0;
         while read < tokens {
@@ -186,7 +222,7 @@ fn cached_decoding_agrees_step_by_step() {
                     .as_ref()
                     .map(|mask| mask[slot][..read + step].iter().map(|&seen| seen != 0).collect());
             }
-            let embedded = model.embed(&ids).unwrap();
+            let embedded = model.embed(&mut batch, &ids).unwrap();
             let forward = model.forward(embedded, &batch, &mut cache, &policy, false).unwrap();
             let logits = model.logits(&forward.last_hidden_state).unwrap();
             let width = logits.rows_and_width().1;
@@ -222,8 +258,7 @@ fn write_tokenizer(directory: &Path, vocabulary: usize) {
 }
 
 /// Prompts of unequal length in one batch are continued token for token as the reference does.
-#[test]
-fn greedy_continuations_agree_token_for_token() {
+fn check_greedy_continuations(device: &Device) {
     for case in Case::all("generate") {
         write_tokenizer(&case.model, 99);
         let config = case.model.join("generation_config.json");
@@ -233,11 +268,11 @@ fn greedy_continuations_agree_token_for_token() {
         }
         fs::write(&config, settings.to_string()).unwrap();
         let files = CheckpointFiles::open(&case.model).unwrap();
-        let options = LoadOptions { device: Device::Cpu, dtype: None, progress: false };
+        let options = LoadOptions { device: device.clone(), dtype: None, progress: false };
         let model = <Moe as Architecture<TextGeneration>>::load(&files, &options).unwrap();
         let parameters = <Moe as Architecture<TextGeneration>>::parameters(&model);
         assert!(!parameters.do_sample, "{}: continuations are greedy", case.name);
-        let call: Call<'_, Moe, TextGeneration> = Call { model: &model, parameters, hardware: Hardware::Cpu };
+        let call: Call<'_, Moe, TextGeneration> = Call { model: &model, parameters, hardware: device.hardware() };
 
         let prompts: Vec<Vec<u32>> = case
             .rows("input_ids")

@@ -6,6 +6,7 @@ use crate::arch::moe::load_balancing_loss;
 use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
 use crate::forward::{ForwardOptions, InputTensor, Inputs, Numbers, Outputs};
+use crate::hardware::Device;
 use crate::layers::{Batch, Weights};
 use crate::models::mixtral::{Config, Head, Mixtral};
 use crate::tensor::Tensor;
@@ -20,26 +21,33 @@ pub(super) fn forward(
     files: &CheckpointFiles,
     config: Config,
     inputs: &Inputs,
+    device: &Device,
     options: &ForwardOptions,
 ) -> Result<Outputs> {
     inputs.check_names(&ARGUMENTS)?;
     let facts = files.facts();
     let head = facts.head()?;
-    let model = Mixtral::load(&Weights::new(files, options.dtype), config, head, |_, _| {})?;
+    let weights = Weights::new(files, options.dtype).on(device);
+    let model = Mixtral::load(&weights, config, head, |_, _| {})?;
     let json = facts.config();
     let output_router_logits = options.output_router_logits
         || json.get("output_router_logits").and_then(Value::as_bool).unwrap_or(false);
 
-    let (embedded, rows, tokens) = embed(&model, inputs)?;
+    let (given, rows, tokens) = given(&model, inputs)?;
     let mask = inputs.integers("attention_mask", &[rows, tokens])?;
-    let batch = batch(inputs, rows, tokens, mask)?;
-    let mut cache = model.cache(rows);
+    let mut batch = batch(inputs, rows, tokens, mask)?;
+    let embedded = match given {
+        Given::Tokens(tokens) => model.embed(&mut batch, &tokens)?,
+        Given::Embeddings(embedded) => model.place(&mut batch, embedded)?,
+    };
+    let mut cache = model.cache(rows, tokens)?;
     let policy = model.routing_policy();
     let forward = model.forward(embedded, &batch, &mut cache, &policy, options.output_hidden_states)?;
 
     let mut outputs = Outputs::new();
-    let shaped = |tensor: &Tensor| tensor.reshape(&[rows, tokens, tensor.rows_and_width().1]);
-    let aux_loss = output_router_logits.then(|| aux_loss(&model, &forward.routing, mask)).transpose()?;
+    let shaped = |tensor: &Tensor| tensor.to_host()?.reshape(&[rows, tokens, tensor.rows_and_width().1]);
+    let routing = forward.routing.into_host()?;
+    let aux_loss = output_router_logits.then(|| aux_loss(&model, &routing, mask)).transpose()?;
     match head {
         Head::Base { .. } => {
             outputs.push(("last_hidden_state".to_owned(), shaped(&forward.last_hidden_state)?));
@@ -49,7 +57,7 @@ pub(super) fn forward(
             let kept: Vec<usize> = (0..rows)
                 .flat_map(|row| (tokens - keep..tokens).map(move |token| row * tokens + token))
                 .collect();
-            let logits = model.logits(&forward.last_hidden_state.select_rows(&kept)?)?;
+            let logits = model.logits(&forward.last_hidden_state.select_rows(&kept)?)?.to_host()?;
             if let Some(labels) = inputs.integers("labels", &[rows, tokens])? {
                 let mut loss = language_loss(&logits, labels, rows, keep, tokens)?;
                 if let Some(aux_loss) = aux_loss {
@@ -66,7 +74,7 @@ pub(super) fn forward(
         }
         Head::SequenceClassification { num_labels } => {
             let last = last_tokens(inputs, json, rows, tokens)?;
-            let logits = model.logits(&forward.last_hidden_state.select_rows(&last)?)?;
+            let logits = model.logits(&forward.last_hidden_state.select_rows(&last)?)?.to_host()?;
             if let Some(loss) = classification_loss(&logits, inputs, rows, num_labels)? {
                 outputs.push(("loss".to_owned(), scalar(loss)?));
             }
@@ -79,7 +87,7 @@ pub(super) fn forward(
         }
     }
     if output_router_logits {
-        for (index, routing) in forward.routing.into_iter().enumerate() {
+        for (index, routing) in routing.into_iter().enumerate() {
             outputs.push((format!("router_logits.{index}"), routing.router_logits));
         }
     }
@@ -90,8 +98,16 @@ fn scalar(number: f64) -> Result<Tensor> {
     Tensor::from_vec(vec![number as f32], &[])
 }
 
-/// The embedded tokens `(rows * tokens, hidden_size)`, from `input_ids` or given as `inputs_embeds`.
-fn embed(model: &Mixtral, inputs: &Inputs) -> Result<(Tensor, usize, usize)> {
+/// What a model is given.
+enum Given {
+    /// `input_ids` `(rows * tokens)`
+    Tokens(Vec<u32>),
+    /// `inputs_embeds` `(rows * tokens, hidden_size)`
+    Embeddings(Tensor),
+}
+
+/// What is given, for so many rows of so many tokens.
+fn given(model: &Mixtral, inputs: &Inputs) -> Result<(Given, usize, usize)> {
     match (inputs.get("input_ids"), inputs.get("inputs_embeds")) {
         (Some(ids), None) => {
             let (rows, tokens) = two_dimensions("input_ids", &ids.shape)?;
@@ -100,11 +116,12 @@ fn embed(model: &Mixtral, inputs: &Inputs) -> Result<(Tensor, usize, usize)> {
                 u32::try_from(id).map_err(|_| Error::input(format!("input `input_ids` has the token {id}")))
             };
             let ids = ids.iter().map(token).collect::<Result<Vec<u32>>>()?;
-            Ok((model.embed(&ids)?, rows, tokens))
+            Ok((Given::Tokens(ids), rows, tokens))
         }
         (None, Some(InputTensor { shape, numbers: Numbers::Floats(numbers) })) => match shape[..] {
             [rows, tokens, width] if width == model.config().hidden_size && rows * tokens > 0 => {
-                Ok((Tensor::from_vec(numbers.clone(), &[rows * tokens, width])?, rows, tokens))
+                let embedded = Tensor::from_vec(numbers.clone(), &[rows * tokens, width])?;
+                Ok((Given::Embeddings(embedded), rows, tokens))
             }
             _ => {
                 let width = model.config().hidden_size;

@@ -77,7 +77,7 @@ pub fn forward(directory: &Path, inputs: &Inputs, options: &ForwardOptions) -> R
         return Err(Error::Rules { problems });
     }
     match model {
-        ModelConfig::Mixtral(config) => mixtral::forward(&files, config, inputs, options),
+        ModelConfig::Mixtral(config) => mixtral::forward(&files, config, inputs, &device, options),
         other => Err(Error::input(format!("`{}` cannot be run alone", other.model_type()))),
     }
 }

@@ -5,9 +5,9 @@ use crate::gpu::Device;
 use crate::kernels::attention::{AttentionSequence, AttentionShape, attention};
 use crate::kernels::rotary::{RotaryShape, rotary};
 use crate::layers::paged_cache::{CacheShape, PagedCache};
-use crate::layers::rotary::{BatchRotation, Rotation};
+use crate::layers::rotary::{BatchRotation, DeviceRotation, Rotation};
 use crate::layers::{Batch, Linear, RmsNorm, Weights};
-use crate::tensor::Tensor;
+use crate::tensor::{DeviceTensor, Tensor};
 
 /// Causal attention in which a group of query heads shares a head of keys and values
 /// (<https://arxiv.org/abs/2305.13245>).
@@ -111,6 +111,18 @@ impl GroupedQueryAttention {
             }
         };
         self.o_proj.add_to(hidden, &mixed)
+    }
+
+    /// The same on a GPU, from the stacked map's output.
+    fn mix_on(
+        &self,
+        _stacked: &DeviceTensor,
+        _batch: &Batch,
+        _rotation: &DeviceRotation,
+        _cache: &PagedCache,
+        _layer: usize,
+    ) -> Result<DeviceTensor> {
+        Err(Error::input("attention on a GPU"))
     }
 
     /// Queries, keys and values `(tokens, heads * head_dim)` to what each token attends to.

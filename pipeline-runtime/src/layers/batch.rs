@@ -75,7 +75,7 @@ impl Batch {
     ///
     /// # Errors
     /// There is too little memory.
-    pub fn to_device(&mut self, device: &Device, tokens: &[u32]) -> Result<()> {
+    pub fn to_device(&mut self, device: &Device, tokens: &[u32]) -> Result<&DeviceBatch> {
         let (mut positions, mut slots, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
         for sequence in &self.sequences {
             let first = sequence.first;
@@ -86,7 +86,7 @@ impl Batch {
             sequences.extend(facts.map(|fact| fact as u32));
         }
         let most_rows = self.sequences.iter().map(|sequence| sequence.rows.len()).max().unwrap_or(0);
-        self.device = Some(DeviceBatch {
+        let on_device = DeviceBatch {
             device: device.clone(),
             rows: self.rows(),
             one_row_each: most_rows == 1,
@@ -101,8 +101,8 @@ impl Batch {
             slots: device.upload(&slots)?,
             sequences: device.upload(&sequences)?,
             key_mask: self.device_key_mask(device)?,
-        });
-        Ok(())
+        };
+        Ok(self.device.insert(on_device))
     }
 
     fn device_key_mask(&self, device: &Device) -> Result<Option<(Buffer, usize)>> {

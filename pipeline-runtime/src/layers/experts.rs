@@ -408,15 +408,10 @@ impl SparseExperts {
 
     /// `(tokens, hidden_size) -> (tokens, hidden_size)`: the weighted sum of each token's experts.
     fn mix(&self, hidden: &Tensor, routing: &Routing, experts_of_layer: &[SwiGlu]) -> Result<Tensor> {
-        let weight = |expert: &SwiGlu| {
-            Ok(ExpertWeights {
-                gate: expert.gate.on_host()?,
-                up: expert.up.on_host()?,
-                down: expert.down.on_host()?,
-            })
-        };
-        // The kernel borrows the weights of every expert.
-        let weights = experts_of_layer.iter().map(weight).collect::<Result<Vec<_>>>()?;
+        let mut weights = Vec::with_capacity(experts_of_layer.len());
+        for SwiGlu { gate, up, down } in experts_of_layer {
+            weights.push(ExpertWeights { gate: gate.on_host()?, up: up.on_host()?, down: down.on_host()? });
+        }
         let (tokens, _) = hidden.rows_and_width();
         let shape = ExpertsShape {
             tokens,

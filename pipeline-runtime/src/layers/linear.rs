@@ -155,18 +155,27 @@ impl Embedding {
     /// # Errors
     /// A token that is not in the vocabulary.
     pub fn forward(&self, tokens: &[u32]) -> Result<Tensor> {
-        let (size, width) = (self.weight.out_features(), self.weight.in_features());
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= size) {
-            return Err(Error::input(format!("token {token} is outside the vocabulary of {size} tokens")));
-        }
-        if let Some(table) = self.weight.on_device() {
-            return self.forward_on(&table.device().upload(tokens)?, tokens.len());
-        }
+        self.check(tokens)?;
+        let width = self.weight.in_features();
         let mut hidden = vec![0.0; tokens.len() * width];
         for (row, &token) in hidden.chunks_exact_mut(width).zip(tokens) {
             self.weight.copy_row(token as usize, row)?;
         }
         Tensor::from_vec(hidden, &[tokens.len(), width])
+    }
+
+    /// Whether all tokens are in the vocabulary.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn check(&self, tokens: &[u32]) -> Result<()> {
+        let size = self.weight.out_features();
+        match tokens.iter().find(|&&token| token as usize >= size) {
+            None => Ok(()),
+            Some(token) => {
+                Err(Error::input(format!("token {token} is outside the vocabulary of {size} tokens")))
+            }
+        }
     }
 
     /// The embeddings of tokens that are on the device of the weights: `u32 (rows) -> (rows, hidden_size)` in `f32`. A

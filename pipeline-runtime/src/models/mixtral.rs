@@ -160,12 +160,25 @@ impl Mixtral {
         self.embed_tokens.device().map(|(device, _)| device)
     }
 
-    /// `(tokens) -> (tokens, hidden_size)`
+    /// Takes the batch to where the model is, with the tokens of its rows, and embeds them: `(tokens, hidden_size)`.
     ///
     /// # Errors
-    /// A token outside the vocabulary.
-    pub fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
-        self.embed_tokens.forward(tokens)
+    /// A token outside the vocabulary, or a device without room.
+    pub fn embed(&self, batch: &mut Batch, tokens: &[u32]) -> Result<Tensor> {
+        let Some(device) = self.device() else { return self.embed_tokens.forward(tokens) };
+        self.embed_tokens.check(tokens)?;
+        let on_device = batch.to_device(device, tokens)?;
+        self.embed_tokens.forward_on(&on_device.tokens, on_device.rows)
+    }
+
+    /// Takes the batch and embeddings `(tokens, hidden_size)` of its rows to where the model is.
+    ///
+    /// # Errors
+    /// A device without room.
+    pub fn place(&self, batch: &mut Batch, embedded: Tensor) -> Result<Tensor> {
+        let Some(device) = self.device() else { return Ok(embedded) };
+        batch.to_device(device, &[])?;
+        embedded.to_device(device)
     }
 
     /// Runs all layers over the embedded tokens of `batch`, `(tokens, hidden_size)`.

@@ -79,9 +79,10 @@ impl Architecture<FeatureExtraction> for Moe {
         let features = |tokens: Vec<u32>| {
             let mut batch = Batch::default();
             batch.push(0, 0, tokens.len());
-            let embedded = network.embed(&tokens)?;
-            let forward = network.forward(embedded, &batch, &mut network.cache(1), &plan, false)?;
-            Ok((tokens, forward.last_hidden_state))
+            let mut cache = network.cache(1, tokens.len())?;
+            let embedded = network.embed(&mut batch, &tokens)?;
+            let forward = network.forward(embedded, &batch, &mut cache, &plan, false)?;
+            Ok((tokens, forward.last_hidden_state.to_host()?))
         };
         prepared.sequences.into_iter().map(features).collect()
     }

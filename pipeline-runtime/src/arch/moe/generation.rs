@@ -267,7 +267,9 @@ impl Stepwise<TextGeneration> for Moe {
                 prompt,
             });
         }
-        Ok(GenerationSession { cache: network.cache(sequences.len()), plan, sequences })
+        let lengths = sequences.iter().zip(&plan.max_new_tokens).map(|(sequence, new)| sequence.prompt.len() + new);
+        let cache = network.cache(sequences.len(), lengths.max().unwrap_or(0))?;
+        Ok(GenerationSession { cache, plan, sequences })
     }
 
     fn step(call: &GenerationCall<'_>, session: &mut GenerationSession) -> Result<Option<TextDelta>> {
@@ -349,20 +351,21 @@ impl GenerationSession {
                     break;
                 }
             }
-            let embedded = model.network.embed(&tokens)?;
+            let embedded = model.network.embed(&mut batch, &tokens)?;
             let forward =
                 model.network.forward(embedded, &batch, &mut self.cache, &self.plan.routing, false)?;
-            let needed = capacity_factor_needed(&forward.routing)?;
+            let routing = forward.routing.into_host()?;
+            let needed = capacity_factor_needed(&routing)?;
             for part in &batch.sequences {
                 let sequence = &mut self.sequences[part.slot];
                 sequence.read += part.rows.len();
-                sequence.routing.extend(&forward.routing, part.rows.clone(), needed)?;
+                sequence.routing.extend(&routing, part.rows.clone(), needed)?;
             }
             if !complete.is_empty() {
                 last_hidden.push(forward.last_hidden_state.select_rows(&complete)?);
             }
         }
-        model.network.logits(&Tensor::concatenate_rows(&last_hidden)?)
+        model.network.logits(&Tensor::concatenate_rows(&last_hidden)?)?.to_host()
     }
 
     /// Chooses the next token of a sequence and says what it adds.
