@@ -49,7 +49,7 @@ impl Pool {
             Some(block) => block,
             None => (self.allocate(wanted)?, wanted),
         };
-        Ok(Buffer { address, bytes, capacity, pool: self.clone() })
+        Ok(Buffer { address, bytes, block: Arc::new(Block { address, capacity, pool: self.clone() }) })
     }
 
     fn allocate(&self, bytes: usize) -> Result<u64, Fault> {
@@ -90,11 +90,17 @@ impl Drop for Pool {
     }
 }
 
-/// Bytes on a device. They go back to their pool when it is dropped.
-#[derive(Debug)]
+/// Bytes on a device. Cheap to clone; clones and slices share the memory, which goes back to its pool with the last.
+#[derive(Clone, Debug)]
 pub struct Buffer {
     address: u64,
     bytes: usize,
+    block: Arc<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    address: u64,
     capacity: usize,
     pool: Arc<Pool>,
 }
@@ -109,9 +115,23 @@ impl Buffer {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// A part of it.
+    ///
+    /// # Panics
+    /// The part is not within it.
+    pub fn slice(&self, offset: usize, bytes: usize) -> Buffer {
+        assert!(offset.checked_add(bytes).is_some_and(|end| end <= self.bytes), "a slice lies in its buffer");
+        Buffer { address: self.address + offset as u64, bytes, block: self.block.clone() }
+    }
+
+    /// Whether nobody else has a part of its memory.
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.block) == 1
+    }
 }
 
-impl Drop for Buffer {
+impl Drop for Block {
     fn drop(&mut self) {
         self.pool.free().entry(self.capacity).or_default().push(self.address);
     }
