@@ -17,9 +17,6 @@ const ERROR_INVALID_MEMCPY_DIRECTION: c_int = 21;
 const ERROR_NO_DEVICE: c_int = 100;
 const ERROR_LAUNCH_FAILURE: c_int = 719;
 
-/// Shared memory that CUDA gives without being asked for it; AMD gives all.
-const SHARED_UNASKED: c_uint = 48 << 10;
-
 /// HIP took CUDA's numbers, and has one for what CUDA tells apart.
 fn hip(result: CUresult) -> c_int {
     match result {
@@ -286,7 +283,8 @@ unsafe extern "C" fn hipModuleLaunchKernel(
     arguments: *mut Pointer,
     extra: *mut Pointer,
 ) -> c_int {
-    if shared > SHARED_UNASKED {
+    // AMD gives all that there is; CUDA wants to be asked for more than 48 KiB, what the kernel declares included.
+    if shared > 0 {
         let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         let allowed = forward!(cuFuncSetAttribute(function.cast(), attribute, shared as c_int));
         if allowed != SUCCESS {
