@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::Device;
+use crate::kernels::attention::gpu::{self, DeviceKeyMask, DeviceRotary, HeadNorms, NewTokens};
 use crate::kernels::attention::{AttentionSequence, AttentionShape, attention};
 use crate::kernels::rotary::{RotaryShape, rotary};
 use crate::layers::paged_cache::{CacheShape, PagedCache};
 use crate::layers::rotary::{BatchRotation, DeviceRotation, Rotation};
-use crate::layers::{Batch, Linear, RmsNorm, Weights};
+use crate::layers::{Batch, DeviceBatch, Linear, RmsNorm, Weights};
 use crate::tensor::{DeviceTensor, Tensor};
 
 /// Causal attention in which a group of query heads shares a head of keys and values
@@ -100,7 +101,8 @@ impl GroupedQueryAttention {
             }
             (Projections::Stacked(map), BatchRotation::Device(rotation), Storage::Device(cache)) => {
                 let stacked = map.forward_normed(&hidden, norm)?;
-                self.mix_on(&stacked.into_device()?, batch, rotation, cache, layer)?.into()
+                let on_device = batch.device.as_ref().expect("a batch with device rotations is on it");
+                self.mix_on(&stacked.into_device()?, on_device, rotation, cache, layer)?.into()
             }
             _ => {
                 return Err(Error::Shape {
@@ -113,16 +115,62 @@ impl GroupedQueryAttention {
         self.o_proj.add_to(hidden, &mixed)
     }
 
-    /// The same on a GPU, from the stacked map's output.
+    /// The same on a GPU, from queries, keys and values beside each other.
     fn mix_on(
         &self,
-        _stacked: &DeviceTensor,
-        _batch: &Batch,
-        _rotation: &DeviceRotation,
-        _cache: &PagedCache,
-        _layer: usize,
+        stacked: &DeviceTensor,
+        batch: &DeviceBatch,
+        rotation: &DeviceRotation,
+        cache: &mut PagedCache,
+        layer: usize,
     ) -> Result<DeviceTensor> {
-        Err(Error::input("attention on a GPU"))
+        let (shape, dtype, device) = (self.shape, stacked.dtype(), stacked.device());
+        let norms = match &self.qk_norm {
+            Some([query, key]) => {
+                Some((query.weight().clone().into_device()?, key.weight().clone().into_device()?, query.epsilon()))
+            }
+            None => None,
+        };
+        let norms = norms.as_ref().map(|(query, key, epsilon)| HeadNorms {
+            query: query.buffer(),
+            key: key.buffer(),
+            epsilon: *epsilon,
+        });
+        if batch.one_row_each {
+            cache.prepare_steps(batch.rows, shape)?;
+        }
+        let tokens = NewTokens {
+            qkv: stacked.buffer(),
+            rows: batch.rows,
+            positions: &batch.positions,
+            slots: &batch.slots,
+            rotary: DeviceRotary {
+                cos: &rotation.tables.cos,
+                sin: &rotation.tables.sin,
+                rows: &rotation.rows,
+                rotary_dim: shape.head_dim,
+            },
+            norms,
+            cache: cache.layer(layer),
+        };
+        let key_mask = batch.key_mask.as_ref().map(|(seen, stride)| DeviceKeyMask { seen, stride: *stride });
+        let width = shape.heads * shape.head_dim;
+        let mixed = DeviceTensor::uninitialised(device, dtype, &[batch.rows, width])?;
+        match cache.steps() {
+            Some(scratch) if batch.one_row_each => {
+                gpu::decode(device, mixed.buffer(), tokens, key_mask, scratch, shape, dtype)?;
+            }
+            _ => {
+                let query = DeviceTensor::uninitialised(device, dtype, &[batch.rows, width])?;
+                gpu::rotary_append(device, query.buffer(), tokens, shape, dtype)?;
+                let (query, output, cache) = (query.buffer(), mixed.buffer(), cache.layer(layer));
+                let (sequences, count) = (&batch.sequences, batch.count);
+                gpu::prefill(
+                    device, query, output, batch.rows, sequences, count, cache, key_mask, shape, dtype,
+                )?;
+            }
+        }
+        Ok(mixed)
     }
 
     /// Queries, keys and values `(tokens, heads * head_dim)` to what each token attends to.

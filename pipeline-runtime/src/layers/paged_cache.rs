@@ -8,9 +8,10 @@ use pipeline_schema::DType;
 
 use crate::error::Result;
 use crate::gpu::{Buffer, Device};
+use crate::kernels::attention::AttentionShape;
+use crate::kernels::attention::gpu::{CacheLayer, DecodeScratch};
 
-/// Tokens a page.
-pub const PAGE: usize = 64;
+pub use crate::kernels::attention::gpu::PAGE;
 
 /// The sizes of what is kept of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct PagedCache {
     pages: Vec<Vec<Option<Buffer>>>,
     /// Addresses of pages, `u64 (slots, max_pages)`.
     table: Buffer,
+    /// What decoding steps need beside it, and for how many rows.
+    steps: Option<(DecodeScratch, usize)>,
 }
 
 impl PagedCache {
@@ -57,17 +60,29 @@ impl PagedCache {
             max_pages,
             pages: (0..slots).map(|_| Vec::new()).collect(),
             table: device.zeros(slots.max(1) * max_pages * size_of::<u64>())?,
+            steps: None,
         })
     }
 
-    /// The table of addresses.
-    pub fn table(&self) -> &Buffer {
-        &self.table
+    /// One layer, as kernels find it.
+    pub fn layer(&self, layer: usize) -> CacheLayer<'_> {
+        CacheLayer { pages: &self.table, max_pages: self.max_pages, layer }
     }
 
-    /// Pages that a sequence can have: the row stride of the table.
-    pub fn max_pages(&self) -> usize {
-        self.max_pages
+    /// Allocates what steps of `rows` sequences need.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn prepare_steps(&mut self, rows: usize, shape: AttentionShape) -> Result<()> {
+        if self.steps.as_ref().is_none_or(|(_, room)| *room < rows) {
+            self.steps = Some((DecodeScratch::new(&self.device, rows, shape)?, rows));
+        }
+        Ok(())
+    }
+
+    /// What was allocated for steps.
+    pub fn steps(&self) -> Option<&DecodeScratch> {
+        self.steps.as_ref().map(|(scratch, _)| scratch)
     }
 
     /// Tokens that a sequence can have.
