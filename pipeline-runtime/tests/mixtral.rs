@@ -272,7 +272,8 @@ fn check_greedy_continuations(device: &Device) {
         let model = <Moe as Architecture<TextGeneration>>::load(&files, &options).unwrap();
         let parameters = <Moe as Architecture<TextGeneration>>::parameters(&model);
         assert!(!parameters.do_sample, "{}: continuations are greedy", case.name);
-        let call: Call<'_, Moe, TextGeneration> = Call { model: &model, parameters, hardware: device.hardware() };
+        let call: Call<'_, Moe, TextGeneration> =
+            Call { model: &model, parameters, hardware: device.hardware() };
 
         let prompts: Vec<Vec<u32>> = case
             .rows("input_ids")

@@ -126,9 +126,11 @@ impl GroupedQueryAttention {
     ) -> Result<DeviceTensor> {
         let (shape, dtype, device) = (self.shape, stacked.dtype(), stacked.device());
         let norms = match &self.qk_norm {
-            Some([query, key]) => {
-                Some((query.weight().clone().into_device()?, key.weight().clone().into_device()?, query.epsilon()))
-            }
+            Some([query, key]) => Some((
+                query.weight().clone().into_device()?,
+                key.weight().clone().into_device()?,
+                query.epsilon(),
+            )),
             None => None,
         };
         let norms = norms.as_ref().map(|(query, key, epsilon)| HeadNorms {

@@ -267,7 +267,8 @@ impl Stepwise<TextGeneration> for Moe {
                 prompt,
             });
         }
-        let lengths = sequences.iter().zip(&plan.max_new_tokens).map(|(sequence, new)| sequence.prompt.len() + new);
+        let lengths =
+            sequences.iter().zip(&plan.max_new_tokens).map(|(sequence, new)| sequence.prompt.len() + new);
         let cache = network.cache(sequences.len(), lengths.max().unwrap_or(0))?;
         Ok(GenerationSession { cache, plan, sequences })
     }
