@@ -7,8 +7,11 @@
 pub mod cache;
 pub mod check;
 pub mod cuda;
+#[cfg(test)]
+mod dialect;
 pub mod driver;
 mod graph;
+pub mod hip;
 mod launch;
 mod memory;
 pub mod testing;
@@ -81,18 +84,29 @@ impl Device {
         let missing =
             |reason: String| Error::NoHardware { looked_for: vec![format!("`{hardware}`: {reason}")] };
         let refused = |fault: Fault| missing(format!("{}: {}", fault.operation, fault.message));
+        let within = |count: u32| match ordinal < count {
+            true => Ok(()),
+            false => Err(missing(format!("there is no GPU {ordinal}; the last is {}", count - 1))),
+        };
         let driver: Arc<dyn Driver> = match hardware {
             Hardware::Cuda => {
                 let count = cuda::count().map_err(missing)?;
-                if ordinal >= count {
-                    return Err(missing(format!("there is no GPU {ordinal}; the last is {}", count - 1)));
-                }
+                within(count)?;
                 Arc::new(cuda::Cuda::open(ordinal).map_err(refused)?)
             }
-            other => return Err(missing(format!("this version has no backend for {}", other.description()))),
+            Hardware::Rocm => {
+                let count = hip::count().map_err(missing)?;
+                within(count)?;
+                Arc::new(hip::Hip::open(ordinal).map_err(refused)?)
+            }
+            Hardware::Cpu => return Err(missing("not a GPU".to_owned())),
         };
+        Device::over(driver, ordinal).map_err(refused)
+    }
+
+    fn over(driver: Arc<dyn Driver>, ordinal: u32) -> std::result::Result<Device, Fault> {
         let pool = Arc::new(Pool::new(driver.clone()));
-        let workspace = pool.take(WORKSPACE).map_err(refused)?;
+        let workspace = pool.take(WORKSPACE)?;
         let (kernels, pool) = (Mutex::default(), Mutex::new(pool));
         Ok(Device(Arc::new(Inner { workspace, kernels, pool, turn: Mutex::new(()), ordinal, driver })))
     }
@@ -404,6 +418,21 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for half::bf16 {}
 // SAFETY: as above.
 unsafe impl Plain for half::f16 {}
+
+/// Every source of kernels, to be compiled for chips that are not there.
+pub fn sources() -> &'static [&'static Source] {
+    use crate::kernels::{activation, elementwise, embedding, matmul, norm, sampling, softmax};
+    static SOURCES: [&Source; 7] = [
+        &activation::gpu::SOURCE,
+        &elementwise::gpu::SOURCE,
+        &embedding::gpu::SOURCE,
+        &matmul::gpu::SOURCE,
+        &norm::gpu::SOURCE,
+        &sampling::gpu::SOURCE,
+        &softmax::gpu::SOURCE,
+    ];
+    &SOURCES
+}
 
 /// How kernels call a number format: the end of their names.
 pub fn suffix(dtype: DType) -> &'static str {

@@ -271,7 +271,7 @@ OUTLINED u64 block_total(u64 value) {
 
 // In how many threads of the block present is true.
 DEVICE u32 block_count(bool present) {
-#if AMD
+#if AMD || WARP == 64
     return (u32)block_total(present ? 1u : 0u);
 #else
     return (u32)__syncthreads_count(present);
