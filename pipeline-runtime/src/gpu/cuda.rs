@@ -392,6 +392,49 @@ impl Driver for Cuda {
         check("cuLaunchKernelEx", result)
     }
 
+    fn tensor_map(
+        &self,
+        matrix: u64,
+        rows: u64,
+        columns: u64,
+        dtype: DType,
+    ) -> Result<Option<[u64; 16]>, Fault> {
+        let data_type = match dtype {
+            DType::BF16 => cuda::CUtensorMapDataType_enum::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            DType::F16 => cuda::CUtensorMapDataType_enum::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+            DType::F32 => return Ok(None),
+        };
+        // Only Hopper has both this engine and the matrix instructions that read what it swizzled.
+        let aligned = matrix.is_multiple_of(16) && columns.is_multiple_of(8);
+        if self.chip.target != "sm_90a" || !aligned || rows == 0 || columns == 0 {
+            return Ok(None);
+        }
+        self.enter()?;
+        /// The driver wants maps aligned like this.
+        #[repr(align(64))]
+        struct Map(cuda::CUtensorMap);
+        let mut map = Map(cuda::CUtensorMap { opaque: [0; 16] });
+        // SAFETY: sizes, strides and steps of two dimensions; the driver only writes the map.
+        let result = unsafe {
+            cuda::cuTensorMapEncodeTiled(
+                &mut map.0,
+                data_type,
+                2,
+                matrix as *mut c_void,
+                [columns, rows].as_ptr(),
+                [columns * 2].as_ptr(),
+                [64, 64].as_ptr(),
+                [1, 1].as_ptr(),
+                cuda::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                cuda::CUtensorMapSwizzle_enum::CU_TENSOR_MAP_SWIZZLE_128B,
+                cuda::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                cuda::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        };
+        check("cuTensorMapEncodeTiled", result)?;
+        Ok(Some(map.0.opaque))
+    }
+
     fn begin_capture(&self) -> Result<(), Fault> {
         self.enter()?;
         let mode = cuda::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;

@@ -76,6 +76,17 @@ pub trait Driver: Send + Sync + fmt::Debug {
         arguments: &mut [*mut c_void],
     ) -> Result<(), Fault>;
 
+    /// See [`Device::tensor_map`](super::Device::tensor_map).
+    fn tensor_map(
+        &self,
+        _matrix: u64,
+        _rows: u64,
+        _columns: u64,
+        _dtype: DType,
+    ) -> Result<Option<[u64; 16]>, Fault> {
+        Ok(None)
+    }
+
     /// From here on work is recorded instead of run.
     fn begin_capture(&self) -> Result<(), Fault>;
     /// What was recorded since, ready to be replayed; and how many launches and copies it has.

@@ -18,6 +18,9 @@ pub struct Source {
 /// What every source starts with.
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 
+/// Products of small tiles on the matrix units, for the sources that use them: after the prelude.
+pub const MATRIX: &str = include_str!("matrix.cuh");
+
 impl Source {
     /// The whole text.
     pub fn text(&self) -> String {

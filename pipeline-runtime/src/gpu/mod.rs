@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use driver::{Cause, CompileFault, Fault};
 pub use driver::{Chip, Driver, Handle, Product, ProductShape};
 pub use graph::Graph;
-pub use launch::{Launch, PRELUDE, Source};
+pub use launch::{Launch, MATRIX, PRELUDE, Source};
 pub use memory::{Buffer, Pool};
 pub use timer::{Event, Timer};
 
@@ -268,6 +268,27 @@ impl Device {
         let product = Product { x, weight, y, shape, workspace, workspace_bytes };
         // SAFETY: by contract.
         unsafe { self.0.driver.matmul(&product) }.map_err(|fault| self.error(fault))
+    }
+
+    /// What the tensor copy engine must know to copy boxes of 64 by 64 numbers of a matrix (rows, columns) to shared
+    /// memory, swizzled by 128 bytes; `None` where the chip has no such engine, or it cannot copy such rows.
+    ///
+    /// # Panics
+    /// The buffer is smaller than the matrix.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn tensor_map(
+        &self,
+        matrix: &Buffer,
+        rows: usize,
+        columns: usize,
+        dtype: DType,
+    ) -> Result<Option<[u64; 16]>> {
+        let bytes = rows.checked_mul(columns).and_then(|length| length.checked_mul(dtype.size()));
+        assert!(bytes.is_some_and(|bytes| bytes <= matrix.bytes()), "a tensor map stays in its buffer");
+        let map = self.0.driver.tensor_map(matrix.address(), rows as u64, columns as u64, dtype);
+        map.map_err(|fault| self.error(fault))
     }
 
     fn pool(&self) -> Arc<Pool> {

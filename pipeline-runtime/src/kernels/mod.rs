@@ -12,6 +12,7 @@ pub mod activation;
 pub mod attention;
 pub mod experts;
 mod instruction_set;
+mod launching;
 pub mod matmul;
 pub mod norm;
 mod parallel;

@@ -6,6 +6,7 @@
 //! owning columns of the output, so that the order of sums is that of the experts whatever the threads.
 
 mod cpu;
+pub mod gpu;
 mod groups;
 mod scalar;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Choosing experts: softmax over router logits and its largest entries.
 
 mod cpu;
+pub mod gpu;
 mod scalar;
 #[cfg(test)]
 mod tests;
