@@ -9,6 +9,7 @@ pub mod check;
 pub mod cuda;
 pub mod driver;
 mod graph;
+pub mod hip;
 mod launch;
 mod memory;
 pub mod testing;
@@ -84,18 +85,29 @@ impl Device {
         let missing =
             |reason: String| Error::NoHardware { looked_for: vec![format!("`{hardware}`: {reason}")] };
         let refused = |fault: Fault| missing(format!("{}: {}", fault.operation, fault.message));
+        let within = |count: u32| match ordinal < count {
+            true => Ok(()),
+            false => Err(missing(format!("there is no GPU {ordinal}; the last is {}", count - 1))),
+        };
         let driver: Arc<dyn Driver> = match hardware {
             Hardware::Cuda => {
                 let count = cuda::count().map_err(missing)?;
-                if ordinal >= count {
-                    return Err(missing(format!("there is no GPU {ordinal}; the last is {}", count - 1)));
-                }
+                within(count)?;
                 Arc::new(cuda::Cuda::open(ordinal).map_err(refused)?)
             }
-            other => return Err(missing(format!("this version has no backend for {}", other.description()))),
+            Hardware::Rocm => {
+                let count = hip::count().map_err(missing)?;
+                within(count)?;
+                Arc::new(hip::Hip::open(ordinal).map_err(refused)?)
+            }
+            Hardware::Cpu => return Err(missing("not a GPU".to_owned())),
         };
+        Device::over(driver, ordinal).map_err(refused)
+    }
+
+    fn over(driver: Arc<dyn Driver>, ordinal: u32) -> std::result::Result<Device, Fault> {
         let pool = Arc::new(Pool::new(driver.clone()));
-        let workspace = pool.take(WORKSPACE).map_err(refused)?;
+        let workspace = pool.take(WORKSPACE)?;
         let (kernels, pool) = (Mutex::default(), Mutex::new(pool));
         Ok(Device(Arc::new(Inner { workspace, kernels, pool, turn: Mutex::new(()), ordinal, driver })))
     }

@@ -1,5 +1,8 @@
 //! For tests and `pipelines doctor`: the devices that are there.
 
+use std::env;
+use std::fmt::Display;
+
 use half::{bf16, f16};
 use pipeline_schema::{DType, Hardware};
 use rand::{RngExt, SeedableRng};
@@ -80,23 +83,37 @@ pub fn assert_passes(checks: impl FnOnce(&Device) -> Result<Vec<Check>>) {
     assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), checks.len(), failed.join("\n"));
 }
 
-/// The first device of `hardware`, or `None` after saying on standard error that the test is skipped.
+/// Names the hardware on which tests of kernels run instead of `cuda`: what a kernel computes must not depend on it.
+pub const TEST_HARDWARE: &str = "PIPELINES_TEST_HARDWARE";
+
+/// The first device of `hardware` (of [`TEST_HARDWARE`], where that is set), or `None` after saying on standard error
+/// that the test is skipped.
 ///
 /// # Panics
-/// There is none, and the environment's `PIPELINES_REQUIRE` names the hardware: a machine that must have a GPU does
-/// not pass without.
+/// As [`skip`].
 pub fn device(hardware: Hardware) -> Option<Device> {
+    let hardware = match env::var(TEST_HARDWARE) {
+        Ok(name) => Hardware::from_name(&name).unwrap_or_else(|error| panic!("{TEST_HARDWARE}: {error}")),
+        Err(_) => hardware,
+    };
     match Device::open(hardware, 0) {
         Ok(device) => Some(device),
         Err(error) => {
-            let required = std::env::var("PIPELINES_REQUIRE").unwrap_or_default();
             let name = hardware.to_string();
-            assert!(
-                !required.split(',').any(|required| required.trim() == name),
-                "PIPELINES_REQUIRE={required}, but {error}"
-            );
-            eprintln!("skipped: no {} device ({error})", name.to_uppercase());
+            skip(&name, &format!("{} device", name.to_uppercase()), error);
             None
         }
     }
+}
+
+/// Says on standard error that a test is skipped for want of `what`.
+///
+/// # Panics
+/// The environment's `PIPELINES_REQUIRE`, words with commas between them, has `word`: a machine that must have it does
+/// not pass without.
+pub fn skip(word: &str, what: &str, reason: impl Display) {
+    let required = env::var("PIPELINES_REQUIRE").unwrap_or_default();
+    let is_required = required.split(',').any(|required| required.trim() == word);
+    assert!(!is_required, "PIPELINES_REQUIRE={required}, but {reason}");
+    eprintln!("skipped: no {what} ({reason})");
 }
