@@ -7,6 +7,8 @@
 pub mod cache;
 pub mod check;
 pub mod cuda;
+#[cfg(test)]
+mod dialect;
 pub mod driver;
 mod graph;
 pub mod hip;
