@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    AttentionParts, Batch, BatchRotation, CacheShape, Embedding, ExpertNames, GroupedQueryAttention, KvCache,
-    Linear, RmsNorm, RotaryEmbedding, RoutingPolicy, RoutingStack, SparseExperts, Weights,
+    AttentionParts, Batch, BatchRotation, CacheShape, DeviceBatch, Embedding, ExpertNames,
+    GroupedQueryAttention, KvCache, Linear, RmsNorm, RotaryEmbedding, RoutingPolicy, RoutingStack,
+    SparseExperts, Weights,
 };
 use crate::tensor::Tensor;
 
@@ -169,6 +170,19 @@ impl Mixtral {
         self.embed_tokens.check(tokens)?;
         let on_device = batch.to_device(device, tokens)?;
         self.embed_tokens.forward_on(&on_device.tokens, on_device.rows)
+    }
+
+    /// Embeds the tokens of a batch that is where the model is already.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn embed_on(&self, batch: &DeviceBatch) -> Result<Tensor> {
+        self.embed_tokens.forward_on(&batch.tokens, batch.rows)
+    }
+
+    /// The rotary embedding.
+    pub fn rotary(&self) -> &RotaryEmbedding {
+        &self.rotary
     }
 
     /// Takes the batch and embeddings `(tokens, hidden_size)` of its rows to where the model is.

@@ -184,7 +184,11 @@ impl<M: LanguageModel, R: Record<M::Trace>> Session<M, R> {
         let Some(steps) = &mut self.steps else {
             let logits = self.read(model, running)?;
             let slots = self.sequences.len();
-            let starts = self.sequences.iter_mut().enumerate().filter(|(_, sequence)| sequence.finish_reason.is_none());
+            let starts = self
+                .sequences
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, sequence)| sequence.finish_reason.is_none());
             let starts = starts.map(|(index, sequence)| Start {
                 index,
                 tokens: &sequence.prompt,

@@ -9,8 +9,8 @@ use crate::gpu::{Buffer, Device, Fetch, Graph};
 use crate::kernels::sampling::gpu::{
     NO_TOKEN, Sampling, SamplingShape, mark_seen, parameters, sample, weighs,
 };
-use crate::layers::{Batch, KvCache};
-use crate::tensor::Tensor;
+use crate::layers::{Batch, DeviceBatch, KvCache};
+use crate::tensor::{DeviceTensor, Tensor};
 use crate::text::{Sampler, SamplingParameters};
 
 /// A row whose slot is this takes no part in a step.
@@ -122,7 +122,7 @@ impl<M: LanguageModel> DeviceSteps<M> {
                     index: start.index,
                     // The last token of the prompt is read; choosing the next moves on to it.
                     read: start.tokens.len() - 1,
-                    random: start.sampler.random_numbers(start.limit.max(1)),
+                    random: start.sampler.random_numbers().take(start.limit.max(1)).collect(),
                     active: true,
                 };
                 (row, start.tokens)
@@ -197,14 +197,17 @@ impl<M: LanguageModel> DeviceSteps<M> {
     /// # Errors
     /// The device refuses.
     pub(super) fn leave(&mut self, index: usize) -> Result<()> {
-        let Some(row) = self.rows.iter().position(|row| row.index == index && row.active) else { return Ok(()) };
+        let Some(row) = self.rows.iter().position(|row| row.index == index && row.active) else {
+            return Ok(());
+        };
         self.rows[row].active = false;
         let slots = &self.state.on_device().slots;
         self.device.write(slots, row * size_of::<u32>(), &[LEFT])
     }
 
     fn launch(&mut self, model: &M, cache: &mut KvCache, policy: &M::Policy) -> Result<()> {
-        let pages = cache.paged().ok_or_else(|| Error::input("the cache is not on the device of the model"))?;
+        let pages =
+            cache.paged().ok_or_else(|| Error::input("the cache is not on the device of the model"))?;
         for row in self.rows.iter().filter(|row| row.active) {
             pages.reserve(row.index, (row.read + 1).min(pages.capacity()))?;
         }
@@ -295,7 +298,9 @@ impl<M: LanguageModel> DeviceSteps<M> {
         let on_device = self.state.on_device();
         let tokens: Vec<u32> = self.device.read(&on_device.tokens, 0, self.rows.len())?;
         let (mut kept, mut last) = (Vec::new(), Vec::new());
-        for (row, token) in std::mem::take(&mut self.rows).into_iter().zip(tokens).filter(|(row, _)| row.active) {
+        for (row, token) in
+            std::mem::take(&mut self.rows).into_iter().zip(tokens).filter(|(row, _)| row.active)
+        {
             kept.push(row);
             last.push(token);
         }
@@ -335,9 +340,8 @@ impl State {
         }
         batch.to_device(device, last)?;
         let capacity = rows.iter().map(|row| row.random.len().saturating_sub(done)).max().unwrap_or(0).max(1);
-        let numbers = |step: usize| {
-            rows.iter().map(move |row| row.random.get(done + step).copied().unwrap_or(0))
-        };
+        let numbers =
+            |step: usize| rows.iter().map(move |row| row.random.get(done + step).copied().unwrap_or(0));
         let random: Vec<u64> = (0..capacity).flat_map(numbers).collect();
         let shape = SamplingShape { rows: rows.len(), vocabulary, slots, capacity };
         let words: Vec<u64> = (0..rows.len()).flat_map(|_| parameters(sampling, vocabulary)).collect();
@@ -354,7 +358,7 @@ impl State {
         })
     }
 
-    fn on_device(&self) -> &crate::layers::DeviceBatch {
+    fn on_device(&self) -> &DeviceBatch {
         self.batch.device.as_ref().expect("the batch was taken to the device")
     }
 
@@ -362,7 +366,7 @@ impl State {
     fn sample(
         &self,
         device: &Device,
-        logits: &crate::tensor::DeviceTensor,
+        logits: &DeviceTensor,
         seen: Option<&Buffer>,
         sampling: &SamplingParameters,
     ) -> Result<()> {
