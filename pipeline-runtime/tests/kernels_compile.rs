@@ -50,6 +50,14 @@ fn nvrtc_compiles_every_kernel() {
     compile_all("nvrtc", &["sm_80", "sm_90a"], cuda::compile);
 }
 
+/// The test build in which two of NVIDIA's warps act as one of 64 lanes.
+#[test]
+fn nvrtc_compiles_every_kernel_for_warps_of_64() {
+    compile_all("nvrtc", &["sm_90"], |name, text, target| {
+        cuda::compile(name, &format!("#define WARP 64\n#line 1\n{text}"), target)
+    });
+}
+
 /// AMD's compiler at run time: a CDNA chip with waves of 64, an RDNA chip with waves of 32. Both are known to every
 /// version of it; it ends the process on a chip that is not.
 #[test]

@@ -50,6 +50,11 @@ impl Fetch {
         Ok(Fetch { memory: HostMemory::new(device, bytes)?, event, length: 0, under_way: false })
     }
 
+    /// Bytes that there is room for.
+    pub fn room(&self) -> usize {
+        self.memory.bytes
+    }
+
     /// Enqueues a copy of `parts`, one after the other.
     ///
     /// # Panics
@@ -57,7 +62,7 @@ impl Fetch {
     ///
     /// # Errors
     /// The driver refuses.
-    pub fn start(&mut self, parts: &[&Buffer]) -> Result<()> {
+    pub fn start(&mut self, parts: &[Buffer]) -> Result<()> {
         self.finish()?;
         self.length = 0;
         // Set before the first copy: also after an error nothing may be freed that is written to.

@@ -1,7 +1,7 @@
 //! Mixtures of experts: the router, what it decides, and the experts (<https://arxiv.org/abs/2401.04088>).
 
 use crate::error::{Error, Result};
-use crate::gpu::{Buffer, Device};
+use crate::gpu::{Buffer, Device, Fetched};
 use crate::kernels::experts::gpu::{DeviceExperts, ExpertsBuffers, experts as experts_on_device};
 use crate::kernels::experts::{DROPPED, ExpertRouting, ExpertWeights, ExpertsShape, experts};
 use crate::kernels::norm::RmsNormShape;
@@ -167,10 +167,32 @@ impl RoutingStack {
 
 impl DeviceRouting {
     fn to_host(&self) -> Result<Vec<LayerRouting>> {
-        let &DeviceRouting { ref device, decided, rows, num_experts, k, .. } = self;
-        let logits: Vec<f32> = device.read(&self.logits, 0, decided * rows * num_experts)?;
-        let experts: Vec<u32> = device.read(&self.experts, 0, decided * rows * k)?;
-        let weights: Vec<f32> = device.read(&self.weights, 0, decided * rows * k)?;
+        let rows = self.decided * self.rows;
+        let logits = self.device.read(&self.logits, 0, rows * self.num_experts)?;
+        let experts = self.device.read(&self.experts, 0, rows * self.k)?;
+        let weights = self.device.read(&self.weights, 0, rows * self.k)?;
+        self.layers_of(&logits, &experts, &weights)
+    }
+
+    /// Logits, experts and weights of all layers, to be fetched.
+    pub fn parts(&self) -> Vec<Buffer> {
+        vec![self.logits.clone(), self.experts.clone(), self.weights.clone()]
+    }
+
+    /// The decisions from what was fetched of the parts.
+    ///
+    /// # Errors
+    /// A size does not fit.
+    pub fn fetched(&self, bytes: &mut Fetched<'_>) -> Result<Vec<LayerRouting>> {
+        let rows = self.layers * self.rows;
+        let logits = bytes.take(rows * self.num_experts);
+        let experts = bytes.take(rows * self.k);
+        let weights = bytes.take(rows * self.k);
+        self.layers_of(&logits, &experts, &weights)
+    }
+
+    fn layers_of(&self, logits: &[f32], experts: &[u32], weights: &[f32]) -> Result<Vec<LayerRouting>> {
+        let &DeviceRouting { decided, rows, num_experts, k, .. } = self;
         (0..decided)
             .map(|layer| {
                 let of = |width: usize| layer * rows * width..(layer + 1) * rows * width;

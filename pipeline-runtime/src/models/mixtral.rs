@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::gpu::Device;
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    AttentionParts, Batch, BatchRotation, ExpertNames, GroupedQueryAttention, KvCache, RmsNorm,
+    AttentionParts, Batch, BatchRotation, DeviceBatch, ExpertNames, GroupedQueryAttention, KvCache, RmsNorm,
     RotaryEmbedding, RoutingPolicy, RoutingStack, SparseExperts, Weights,
 };
 use crate::models::ends::{DecoderEnds, EndsShape, below_head};
@@ -154,6 +154,19 @@ impl Mixtral {
     /// A token outside the vocabulary, or a device without room.
     pub fn embed(&self, batch: &mut Batch, tokens: &[u32]) -> Result<Tensor> {
         self.ends.embed(batch, tokens)
+    }
+
+    /// Embeds the tokens of a batch that is where the model is already.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn embed_on(&self, batch: &DeviceBatch) -> Result<Tensor> {
+        self.ends.embed_on(batch)
+    }
+
+    /// The rotary embedding.
+    pub fn rotary(&self) -> &RotaryEmbedding {
+        &self.rotary
     }
 
     /// Runs all layers over the embedded tokens of `batch`, `(tokens, hidden_size)`.

@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mod.rs` | the loaded model, its parameters, what both tasks share |
-//! | `generation.rs` | `text-generation`: the four stages and the decoding loop |
+//! | `generation.rs` | `text-generation`: the four stages |
 //! | `features.rs` | `feature-extraction`: the four stages |
 //! | `attribution.rs` | which experts each token visited: usage, co-activation, balance |
 //! | `heatmap.rs` | the same as a picture, for the terminal and as SVG |
@@ -23,17 +23,15 @@ use crate::layers::{Capacity, Overflow, RoutingPolicy, Weights};
 use crate::models::mixtral::Mixtral;
 use crate::progress::Progress;
 use crate::stage::{LoadOptions, Parameters};
-use crate::text::{GenerationConfig, Message, Tokenizer, as_written};
+use crate::text::{GenerationConfig, Tokenizer, as_written};
 
+pub use super::generation::{FinishReason, Prompt, RawGeneration, TextDelta, TokenSequences, Usage};
 pub use attribution::{
     CoActivation, ExpertAttribution, ExpertUsage, LayerExperts, LoadBalance, RoutingRecord, TokenExperts,
     TokenOrigin, load_balancing_loss,
 };
 pub use features::Features;
-pub use generation::{
-    FinishReason, Generation, GenerationPlan, GenerationSession, RawGeneration, TextDelta, TokenSequences,
-    Usage,
-};
+pub use generation::{Generation, GenerationPlan, GenerationSession, PassRouting};
 pub use heatmap::Heatmap;
 
 /// The mixture-of-experts architecture.
@@ -193,68 +191,7 @@ impl MoeModel {
 
     /// A prompt in tokens, with the special tokens that the tokenizer or the chat template adds.
     fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        let tokens = match prompt {
-            Prompt::Text(text) if text.is_empty() => return Err(Error::input("the prompt is empty")),
-            Prompt::Text(text) => self.tokenizer.encode(text, true)?,
-            Prompt::Messages(messages) if messages.is_empty() => {
-                return Err(Error::input("the conversation has no messages"));
-            }
-            Prompt::Messages(messages) => {
-                let text = self.tokenizer.apply_chat_template(messages, true)?;
-                self.tokenizer.encode(&text, false)?
-            }
-        };
-        let context = self.network.config().context();
-        if tokens.is_empty() {
-            return Err(Error::input("the prompt has no tokens"));
-        }
-        if tokens.len() > context {
-            let message = format!(
-                "the prompt has {} tokens, but the context of the model is {context} \
-                 (config.json: max_position_embeddings); shorten the prompt",
-                tokens.len()
-            );
-            return Err(Error::Input(message));
-        }
-        let vocabulary = self.network.config().vocab_size;
-        match tokens.iter().find(|&&token| token as usize >= vocabulary) {
-            None => Ok(tokens),
-            Some(token) => Err(Error::Tokenizer(format!(
-                "token {token} is outside the vocabulary of {vocabulary} tokens (config.json: vocab_size)"
-            ))),
-        }
-    }
-}
-
-/// What a model that reads text takes: a text to continue, or a conversation to answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Prompt {
-    /// A text, taken as it is.
-    Text(String),
-    /// A conversation, put into the form of the checkpoint's chat template.
-    Messages(Vec<Message>),
-}
-
-impl From<&str> for Prompt {
-    fn from(text: &str) -> Prompt {
-        Prompt::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Prompt {
-    fn from(text: String) -> Prompt {
-        Prompt::Text(text)
-    }
-}
-
-impl From<&String> for Prompt {
-    fn from(text: &String) -> Prompt {
-        Prompt::Text(text.clone())
-    }
-}
-
-impl From<Vec<Message>> for Prompt {
-    fn from(messages: Vec<Message>) -> Prompt {
-        Prompt::Messages(messages)
+        let config = self.network.config();
+        prompt.encode(&self.tokenizer, config.context(), config.vocab_size)
     }
 }

@@ -9,8 +9,8 @@
 // Grid: (blocks) as the launcher chooses; 128 threads, on the tensor cores 160. Results depend on the number of blocks, but not on their order.
 
 #define DECODE_THREADS 128u
-// So many pages are worth a block of their own.
-#define LEAST_PAGES 4u
+// Pages that a block asks for before the kernels before it have finished.
+#define AHEAD_PAGES 3u
 // Query heads that a block handles at a time, in each of the two ways.
 #define TENSOR_QUERIES 16u
 #define PLAIN_QUERIES 4u
@@ -42,14 +42,25 @@ struct Step {
     }
 };
 
+// Read past the first cache, where what was read too early would stay.
+DEVICE u32 early(const u32 *address) {
+#if AMD
+    return *address;
+#else
+    u32 value;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+    return value;
+#endif
+}
+
 // Pages before each row: pages[0] = 0, ... pages[rows] = all, for one head.
 DEVICE void count_pages(const Step &step, u32 *pages) {
     if (warp() == 0) {
         u32 total = 0;
         for (u32 first = 0; first < step.rows; first += WARP) {
             u32 row = first + lane(), count = 0;
-            if (row < step.rows && step.slots[row] != NO_SLOT) {
-                u32 position = step.positions[row];
+            if (row < step.rows && early(step.slots + row) != NO_SLOT) {
+                u32 position = early(step.positions + row);
                 count = position / PAGE + 1 - step.first_page(position);
             }
             for (u32 distance = 1; distance < WARP; distance *= 2) {
@@ -146,7 +157,7 @@ DEVICE void finish(const Step &step, T *output, const Place &at, Share share, u3
     for (u32 i = thread() * COUNT; i < length; i += DECODE_THREADS * COUNT) {
         const u32 row = i / head_dim;
         // So many at a time are on their way.
-        constexpr u32 AHEAD = 8;
+        constexpr u32 AHEAD = COUNT == 4 ? 16 : 8;
         float top = -INFINITE, total = 0.0f, values[COUNT] = {};
         for (u32 begin = share.first; begin <= share.last; begin += AHEAD) {
             float other_tops[AHEAD], other_totals[AHEAD], others[AHEAD][COUNT];
@@ -180,20 +191,18 @@ DEVICE void finish(const Step &step, T *output, const Place &at, Share share, u3
 #if TENSOR_CORES
 template <typename T, u32 D> struct DecodeShared {
 #if __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
-    static constexpr u32 stages = D == 64 ? 8 : D == 128 ? 5 : 3;
-    // Where shared memory is short, warps add to one buffer in turn.
-    static constexpr u32 buffers = D > 128 ? 1 : 4;
+    // Two blocks share a multiprocessor: this step's, and already the next kernel's.
+    static constexpr u32 stages = D == 64 ? 6 : 3;
 #else
     // Some chips have 99 KB a block.
     static constexpr u32 stages = D == 64 ? 4 : D == 128 ? 2 : 1;
-    static constexpr u32 buffers = 1;
 #endif
     // Rows of sums apart by 8 more than a multiple of 32 words.
     static constexpr u32 stride = D + 8;
     T tiles[stages][2][PAGE * D];
     T queries[TENSOR_QUERIES * D];
     T fresh[2 * D]; // the new key and value
-    float sums[buffers][TENSOR_QUERIES * stride];
+    float sums[TENSOR_QUERIES * stride];
     float tops[4][TENSOR_QUERIES], totals[4][TENSOR_QUERIES];
     u64 filled[stages], emptied[stages];
     u32 flag;
@@ -218,11 +227,28 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         }
         fence_arrivals();
     }
+    // Positions may be the last step's still, which is good enough to ask for pages ahead: those before the last do not
+    // change any more.
+    count_pages(step, shared.pages);
+    if (warp() == 4) {
+        const u32 all = shared.pages[step.rows] * items;
+        const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
+        for (u32 n = block() * per_block; n < smaller(block() * per_block + smaller(per_block, AHEAD_PAGES), all); n++) {
+            Place at = locate(n, shared.pages, step.rows, items);
+            u32 page = smaller(step.first_page(early(step.positions + at.row)) + at.page, step.cache.max_pages - 1);
+            const u8 *keys = (const u8 *)step.cache.tile<T>(early(step.slots + at.row), page, 0, at.item / parts);
+            for (u32 i = lane() * 128; i < TILE_BYTES; i += WARP * 128) {
+                prefetch(keys + i);
+                prefetch(keys + (u64)kv_heads * TILE_BYTES + i);
+            }
+        }
+    }
     wait_for_producers();
     start_consumers();
+    barrier();
     count_pages(step, shared.pages);
     const u32 all = shared.pages[step.rows] * items;
-    const u32 per_block = larger((all + blocks() - 1) / blocks(), LEAST_PAGES);
+    const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
     const u32 start = block() * per_block, end = smaller(start + per_block, all);
     if (start >= end) return;
 
@@ -430,22 +456,20 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
                 total[half] += shared.totals[other][at_row] * fast_exp2(shared.tops[other][at_row] - base);
             }
         }
-        for (u32 turn = 0; turn < 4 / Shared::buffers; turn++) {
-            if (Shared::buffers == 4 || turn == warp()) {
-                float *buffer = shared.sums[Shared::buffers == 4 ? warp() : 0];
+        for (u32 turn = 0; turn < 4; turn++) {
 #pragma unroll
-                for (u32 half = 0; half < 2; half++) {
-                    float2 *target = (float2 *)(buffer + (row + 8 * half) * Shared::stride) + lane() % 4;
-                    if (row + 8 * half >= queries) continue;
+            for (u32 half = 0; half < 2; half++) {
+                if (turn != warp() || row + 8 * half >= queries) continue;
+                float2 *target = (float2 *)(shared.sums + (row + 8 * half) * Shared::stride) + lane() % 4;
+                float2 before[D / 8] = {};
+                if (turn > 0) {
 #pragma unroll
-                    for (u32 i = 0; i < D / 8; i++) {
-                        float2 value = {sums[i][2 * half] * factor[half], sums[i][2 * half + 1] * factor[half]};
-                        if (turn > 0) {
-                            value.x += target[i * 4].x;
-                            value.y += target[i * 4].y;
-                        }
-                        target[i * 4] = value;
-                    }
+                    for (u32 i = 0; i < D / 8; i++) before[i] = target[i * 4];
+                }
+#pragma unroll
+                for (u32 i = 0; i < D / 8; i++) {
+                    target[i * 4] = float2{before[i].x + sums[i][2 * half] * factor[half],
+                                           before[i].y + sums[i][2 * half + 1] * factor[half]};
                 }
             }
             together();
@@ -459,14 +483,7 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         }
         together();
         auto sum = [&](u32 at_row, u32 element, float(&values)[4]) {
-            load_floats(shared.sums[0] + at_row * Shared::stride + element, values);
-#pragma unroll
-            for (u32 other = 1; other < Shared::buffers; other++) {
-                float more[4];
-                load_floats(shared.sums[other] + at_row * Shared::stride + element, more);
-#pragma unroll
-                for (u32 j = 0; j < 4; j++) values[j] += more[j];
-            }
+            load_floats(shared.sums + at_row * Shared::stride + element, values);
         };
         Share share = share_of(shared.pages[at.row] * items + at.item * at.count, at.count, per_block);
         finish<TENSOR_QUERIES, 4>(step, output, at, share, query, queries, sum, shared.tops[0], shared.totals[0],
@@ -486,7 +503,7 @@ template <u32 COUNT, typename T> DEVICE void decode_plain(T *output, const T *qk
     const u32 head_dim = step.cache.head_dim, kv_heads = step.cache.kv_heads, group = step.group();
     const u32 parts = (group + PLAIN_QUERIES - 1) / PLAIN_QUERIES, items = kv_heads * parts;
     const u32 all = pages[step.rows] * items;
-    const u32 per_block = larger((all + blocks() - 1) / blocks(), LEAST_PAGES);
+    const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
     const u32 start = block() * per_block, end = smaller(start + per_block, all);
     const u32 vectors = head_dim / COUNT;
     u32 columns = 1;

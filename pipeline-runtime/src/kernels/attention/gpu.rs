@@ -370,16 +370,15 @@ fn decode_shared(chip: &Chip, rows: usize, head_dim: usize, dtype: DType) -> Opt
     if !has_tensor_cores(chip, head_dim, dtype) {
         return None;
     }
-    let (stages, buffers) = match ((90..120).contains(&generation(chip)), head_dim) {
-        (true, 64) => (8, 4),
-        (true, 128) => (5, 4),
-        (true, _) => (3, 1),
-        (false, 64) => (4, 1),
-        (false, 128) => (2, 1),
-        (false, _) => (1, 1),
+    let stages = match ((90..120).contains(&generation(chip)), head_dim) {
+        (true, 64) => 6,
+        (true, _) => 3,
+        (false, 64) => 4,
+        (false, 128) => 2,
+        (false, _) => 1,
     };
     let tiles = (stages * 2 * PAGE + 16 + 2) * head_dim * dtype.size();
-    let sums = buffers * 16 * (head_dim + 8) * size_of::<f32>() + 2 * 4 * 16 * size_of::<f32>();
+    let sums = 16 * (head_dim + 8) * size_of::<f32>() + 2 * 4 * 16 * size_of::<f32>();
     let rest = stages * 2 * size_of::<u64>() + size_of::<u64>() + (rows + 1) * size_of::<u32>();
     let shared = tiles + sums + rest + ALIGNMENT;
     (shared <= chip.shared_per_block as usize).then_some(shared)
