@@ -421,7 +421,17 @@ unsafe impl Plain for half::f16 {}
 
 /// Every source of kernels, to be compiled for chips that are not there.
 pub fn sources() -> &'static [&'static Source] {
-    &[]
+    use crate::kernels::{activation, elementwise, embedding, matmul, norm, sampling, softmax};
+    static SOURCES: [&Source; 7] = [
+        &activation::gpu::SOURCE,
+        &elementwise::gpu::SOURCE,
+        &embedding::gpu::SOURCE,
+        &matmul::gpu::SOURCE,
+        &norm::gpu::SOURCE,
+        &sampling::gpu::SOURCE,
+        &softmax::gpu::SOURCE,
+    ];
+    &SOURCES
 }
 
 /// How kernels call a number format: the end of their names.

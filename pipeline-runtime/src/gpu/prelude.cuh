@@ -21,6 +21,7 @@ typedef unsigned long long u64;
 #define KERNEL extern "C" __attribute__((global))
 #define DEVICE static __attribute__((device)) inline __attribute__((always_inline))
 #define DEVICE_MEMBER __attribute__((device)) inline __attribute__((always_inline))
+#define OUTLINED static __attribute__((device, noinline))
 #define SHARED __attribute__((shared))
 #define BOUNDS(threads, blocks) __attribute__((amdgpu_flat_work_group_size(1, threads)))
 #if defined(__AMDGCN_WAVEFRONT_SIZE)
@@ -34,6 +35,7 @@ typedef unsigned long long u64;
 #define KERNEL extern "C" __global__
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
+#define OUTLINED static __device__ __noinline__
 #define SHARED __shared__
 #define BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 // A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and shared memory.
@@ -45,6 +47,8 @@ typedef unsigned long long u64;
 #define __CUDA_ARCH__ 0
 #endif
 #endif
+
+// DEVICE functions become part of their callers; OUTLINED ones do not, where the callers' size matters more.
 
 // Shared memory whose size the launch gives.
 #define DYNAMIC_SHARED(name) extern SHARED __attribute__((aligned(128))) u8 name[]
