@@ -310,7 +310,14 @@ impl Way {
             let shared = (queries + 4 * PAGE) * head_dim * dtype.size() + ALIGNMENT;
             if shared <= chip.shared_per_block as usize {
                 let kernel = "prefill_attention_tensor";
-                ways.push(Way { kernel, depth: head_dim, threads: 2 * queries, shared, queries, stays: false });
+                ways.push(Way {
+                    kernel,
+                    depth: head_dim,
+                    threads: 2 * queries,
+                    shared,
+                    queries,
+                    stays: false,
+                });
             }
         }
         let depth = head_dim.next_power_of_two().max(64);

@@ -349,6 +349,7 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
 #if GROUP_PRODUCTS
 #define HOPPER_QUERIES 128u
 #define HOPPER_KEYS 128u
+#define NO_ITEM 0xffffffffu
 
 template <typename T, u32 D> struct HopperPrompt {
     T queries[2][2][64 * D];           // two items, two groups of warps
@@ -379,13 +380,20 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
     wait_for_producers();
     start_consumers();
     Queries own;
+    // Neighbours in the list take about as long, in patterns: turned a little further in each round, every block gets
+    // of all.
+    auto next_item = [&](u32 round) {
+        u32 item = round * blocks() + (block() + round * (blocks() / 3 + 1)) % blocks();
+        if (!find_queries(prompt, item / prompt.heads, HOPPER_QUERIES, own)) return NO_ITEM;
+        return item % prompt.heads;
+    };
 
     if (warp() < 4) {
         fewer_registers<40>();
         u32 count = 0; // of items before
         if (warp() > 0) {
-            for (u32 item = block(); find_queries(prompt, item / prompt.heads, HOPPER_QUERIES, own); item += blocks(), count++) {
-                const u32 head = item % prompt.heads, stage = count % 2;
+            for (u32 head; (head = next_item(count)) != NO_ITEM; count++) {
+                const u32 stage = count % 2;
                 if (count >= 2) await(&shared.queries_emptied[stage], count / 2 % 2 ^ 1);
                 for (u32 i = thread() - 32; i < HOPPER_QUERIES * (D / 8); i += 96) {
                     u32 row = i / (D / 8), chunk = i % (D / 8);
@@ -401,8 +409,9 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
             }
             return;
         }
-        for (u32 item = block(); find_queries(prompt, item / prompt.heads, HOPPER_QUERIES, own); item += blocks()) {
-            const u32 head = item % prompt.heads, kv_head = prompt.kv_head(head);
+        u32 round = 0;
+        for (u32 head; (head = next_item(round)) != NO_ITEM; round++) {
+            const u32 kv_head = prompt.kv_head(head);
             const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
             auto fetch = [&](u32 part, u32 tile, u32 number) {
                 const u32 stage = number % 2;
@@ -456,8 +465,8 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
     auto your_turn = [&] { part_arrive(3 - group, 256); };
     if (group == 1) your_turn();
     u32 count = 0, items = 0;
-    for (u32 item = block(); find_queries(prompt, item / prompt.heads, HOPPER_QUERIES, own); item += blocks(), items++) {
-        const u32 head = item % prompt.heads, slot = own.sequence.slot;
+    for (u32 head; (head = next_item(items)) != NO_ITEM; items++) {
+        const u32 slot = own.sequence.slot;
         const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
         const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
         const u32 lowest = own.position(group * 64), own_row = quarter * 16 + lane() / 4;
