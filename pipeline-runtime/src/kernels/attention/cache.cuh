@@ -7,11 +7,6 @@
 // conflicts, and which wgmma calls its 128-byte swizzle. A tile is then ready for use as it lies, and one bulk copy
 // moves it whole.
 
-#if AMD
-#define MEMBER __attribute__((device)) inline __attribute__((always_inline))
-#else
-#define MEMBER __device__ __forceinline__
-#endif
 
 #define PAGE 64u
 #define NO_SLOT 0xffffffffu
@@ -40,7 +35,7 @@ struct Cache {
     u32 max_pages, layer, kv_heads, head_dim;
 
     // The keys (part 0) or values (part 1) of a head in one page of a sequence.
-    template <typename T> MEMBER T *tile(u32 slot, u32 page, u32 part, u32 kv_head) const {
+    template <typename T> DEVICE_MEMBER T *tile(u32 slot, u32 page, u32 part, u32 kv_head) const {
         T *start = (T *)pages[(u64)slot * max_pages + page];
         return start + ((u64)(layer * 2 + part) * kv_heads + kv_head) * PAGE * head_dim;
     }

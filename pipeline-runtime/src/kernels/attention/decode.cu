@@ -31,12 +31,12 @@ struct Step {
     float *partials; // (2 blocks, queries at a time, head_dim + 4)
     u32 *counters;   // (rows, key heads, groups of queries at a time): zero, and zero again afterwards
 
-    MEMBER u32 group() const { return heads / cache.kv_heads; }
-    MEMBER u32 first_page(u32 position) const {
+    DEVICE_MEMBER u32 group() const { return heads / cache.kv_heads; }
+    DEVICE_MEMBER u32 first_page(u32 position) const {
         return window && position >= window ? (position + 1 - window) / PAGE : 0;
     }
     // Whether the token at `position` sees the key at `key`.
-    MEMBER bool sees(u32 position, u32 slot, u32 key) const {
+    DEVICE_MEMBER bool sees(u32 position, u32 slot, u32 key) const {
         return key <= position && !(window && position - key >= window) &&
                (!key_mask || key_mask[(u64)slot * mask_stride + key]);
     }
@@ -98,9 +98,9 @@ struct Share {
     u32 first, last, per_block;
     bool starts_block; // whether the item begins where block `first` does
 
-    MEMBER u32 count() const { return last - first + 1; }
+    DEVICE_MEMBER u32 count() const { return last - first + 1; }
     // A block has at most two unfinished items: its first and its last.
-    MEMBER u32 partial(u32 which) const { return 2 * which + (which == first && !starts_block); }
+    DEVICE_MEMBER u32 partial(u32 which) const { return 2 * which + (which == first && !starts_block); }
 };
 DEVICE Share share_of(u32 first_page, u32 count, u32 per_block) {
     u32 first = first_page / per_block;

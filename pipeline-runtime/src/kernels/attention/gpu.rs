@@ -37,8 +37,10 @@ pub static APPEND: Source =
 pub static DECODE: Source =
     Source { name: "attention_decode", parts: &[PRELUDE, CACHE, TENSOR, include_str!("decode.cu")] };
 /// Prompts.
-pub static PREFILL: Source =
-    Source { name: "attention_prefill", parts: &[PRELUDE, CACHE, TENSOR, include_str!("prefill.cu")] };
+pub static PREFILL: Source = Source {
+    name: "attention_prefill",
+    parts: &[PRELUDE, CACHE, TENSOR, include_str!("hopper.cuh"), include_str!("prefill.cu")],
+};
 
 /// One layer of a cache in pages.
 #[derive(Clone, Copy, Debug)]
@@ -289,25 +291,40 @@ struct Way {
     threads: usize,
     shared: usize,
     queries: usize,
+    /// Whether as many blocks as there are multiprocessors go through the list of all queries and heads.
+    stays: bool,
 }
 
 impl Way {
     /// Those that a chip has, the fastest first, the plain one last.
     fn all(chip: &Chip, head_dim: usize, dtype: DType) -> Vec<Way> {
         let mut ways = Vec::new();
+        if chip.target == "sm_90a" && dtype != DType::F32 && [64, 128].contains(&head_dim) {
+            // `HopperPrompt` of `prefill.cu`: queries of two turns, two stages of keys and values, arrivals.
+            let shared = (2 + 4) * 128 * head_dim * dtype.size() + 12 * size_of::<u64>() + ALIGNMENT;
+            let kernel = "prefill_attention_hopper";
+            ways.push(Way { kernel, depth: head_dim, threads: 384, shared, queries: 128, stays: true });
+        }
         if has_tensor_cores(chip, head_dim, dtype) {
             let queries = if head_dim > 128 { 64 } else { 128 };
             let shared = (queries + 4 * PAGE) * head_dim * dtype.size() + ALIGNMENT;
             if shared <= chip.shared_per_block as usize {
                 let kernel = "prefill_attention_tensor";
-                ways.push(Way { kernel, depth: head_dim, threads: 2 * queries, shared, queries });
+                ways.push(Way {
+                    kernel,
+                    depth: head_dim,
+                    threads: 2 * queries,
+                    shared,
+                    queries,
+                    stays: false,
+                });
             }
         }
         let depth = head_dim.next_power_of_two().max(64);
         let queries = if depth > 128 { 32 } else { 64 };
         let floats = (queries + 32) * (depth + 4) + queries * 33;
         let shared = floats * size_of::<f32>() + ALIGNMENT;
-        ways.push(Way { kernel: "prefill_attention", depth, threads: 256, shared, queries });
+        ways.push(Way { kernel: "prefill_attention", depth, threads: 256, shared, queries, stays: false });
         ways
     }
 }
@@ -337,8 +354,12 @@ fn prefill_by(
     let kernel = format!("{}_{}_{}", way.kernel, way.depth, suffix(dtype));
     // Each sequence may end with a block that is not full.
     let blocks = rows / way.queries + count;
+    let grid = match way.stays {
+        true => (blocks * heads).min(device.chip().multiprocessors as usize),
+        false => heads,
+    };
     let launch = Launch::new(device, &PREFILL, &kernel)
-        .grid(heads, blocks, 1)
+        .grid(grid, if way.stays { 1 } else { blocks }, 1)
         .threads(way.threads)
         .shared(way.shared)
         .buffer(output)

@@ -18,12 +18,12 @@ struct Prompt {
     const u8 *key_mask;
     u32 mask_stride;
 
-    MEMBER u32 kv_head(u32 head) const { return head / (heads / cache.kv_heads); }
-    MEMBER bool sees(u32 position, u32 slot, u32 key) const {
+    DEVICE_MEMBER u32 kv_head(u32 head) const { return head / (heads / cache.kv_heads); }
+    DEVICE_MEMBER bool sees(u32 position, u32 slot, u32 key) const {
         return key <= position && !(window && position - key >= window) &&
                (!key_mask || key_mask[(u64)slot * mask_stride + key]);
     }
-    MEMBER u32 first_key(u32 position) const { return window && position >= window ? position + 1 - window : 0; }
+    DEVICE_MEMBER u32 first_key(u32 position) const { return window && position >= window ? position + 1 - window : 0; }
 };
 
 // The queries of a block: rows first.. of a sequence, at most as many as asked for.
@@ -31,8 +31,8 @@ struct Queries {
     Sequence sequence;
     u32 first, count;
 
-    MEMBER u32 position(u32 query) const { return sequence.length - sequence.rows + first + query; }
-    MEMBER u64 row(u32 query) const { return sequence.first_row + first + query; }
+    DEVICE_MEMBER u32 position(u32 query) const { return sequence.length - sequence.rows + first + query; }
+    DEVICE_MEMBER u64 row(u32 query) const { return sequence.first_row + first + query; }
 };
 
 // Block number `index` of the list, later queries first: they see more keys, and what takes longest starts first.
@@ -252,7 +252,7 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
         barrier();
         if (KEPT && page == first_page) {
 #pragma unroll
-            for (u32 k = 0; k < (KEPT ? D / 16 : 0); k++) query_words(k, kept[k]);
+            for (u32 k = 0; k < sizeof(kept) / sizeof(kept[0]); k++) query_words(k, kept[k]);
         }
         // A warp whose queries see nothing of the page only waits for the others.
         if (first_row < own.count && page * PAGE <= highest_seen) {
@@ -344,6 +344,269 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
 }
 #endif
 
+// ---- Hopper ----------------------------------------------------------------------------------------------------------
+
+#if GROUP_PRODUCTS
+#define HOPPER_QUERIES 128u
+#define HOPPER_KEYS 128u
+#define NO_ITEM 0xffffffffu
+
+template <typename T, u32 D> struct HopperPrompt {
+    T queries[2][2][64 * D];           // two items, two groups of warps
+    T tiles[2][2][HOPPER_KEYS * D];    // keys and values: (D / 64, 128, 64) each, in two stages
+    u64 queries_filled[2], queries_emptied[2];
+    u64 filled[2][2], emptied[2][2];
+};
+
+// Twelve warps: four of them fetch, two times four have 64 queries each. Blocks stay, and go through the list of
+// (queries, head) in strides; what is fetched runs ahead over its ends. While the products of one group run, the other
+// exponentiates.
+template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *query, const Prompt &prompt) {
+    typedef HopperPrompt<T, D> Shared;
+    constexpr u32 HALVES = D / 64, HALF = HOPPER_KEYS * 64, ROW = 64 * sizeof(T);
+    Shared &shared = *(Shared *)launch_shared();
+    if (thread() == 0) {
+        for (u32 i = 0; i < 2; i++) {
+            init_arrivals(&shared.queries_filled[i], 96);
+            init_arrivals(&shared.queries_emptied[i], 256);
+            for (u32 part = 0; part < 2; part++) {
+                init_arrivals(&shared.filled[part][i], 1);
+                init_arrivals(&shared.emptied[part][i], 2);
+            }
+        }
+        fence_arrivals();
+    }
+    barrier();
+    wait_for_producers();
+    start_consumers();
+    Queries own;
+    // Neighbours in the list take about as long, in patterns: turned a little further in each round, every block gets
+    // of all.
+    auto next_item = [&](u32 round) {
+        u32 item = round * blocks() + (block() + round * (blocks() / 3 + 1)) % blocks();
+        if (!find_queries(prompt, item / prompt.heads, HOPPER_QUERIES, own)) return NO_ITEM;
+        return item % prompt.heads;
+    };
+
+    if (warp() < 4) {
+        fewer_registers<40>();
+        u32 count = 0; // of items before
+        if (warp() > 0) {
+            for (u32 head; (head = next_item(count)) != NO_ITEM; count++) {
+                const u32 stage = count % 2;
+                if (count >= 2) await(&shared.queries_emptied[stage], count / 2 % 2 ^ 1);
+                for (u32 i = thread() - 32; i < HOPPER_QUERIES * (D / 8); i += 96) {
+                    u32 row = i / (D / 8), chunk = i % (D / 8);
+                    bool present = row < own.count;
+                    const T *source = query + (own.row(present ? row : 0) * prompt.heads + head) * D + chunk * 8;
+                    copy16(shared.queries[stage][row / 64] + (chunk / 8 * 64 + row % 64) * 64 + ((chunk ^ row) % 8) * 8,
+                           source, present);
+                }
+                copies_commit();
+                copies_wait<0>();
+                fence_asynchronous();
+                arrive(&shared.queries_filled[stage]);
+            }
+            return;
+        }
+        u32 round = 0;
+        for (u32 head; (head = next_item(round)) != NO_ITEM; round++) {
+            const u32 kv_head = prompt.kv_head(head);
+            const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
+            auto fetch = [&](u32 part, u32 tile, u32 number) {
+                const u32 stage = number % 2;
+                if (number >= 2) await(&shared.emptied[part][stage], number / 2 % 2 ^ 1);
+                T *target = shared.tiles[part][stage];
+                u32 tokens[2], bytes = 0;
+                const T *sources[2];
+#pragma unroll
+                for (u32 j = 0; j < 2; j++) {
+                    const u32 page = tile * 2 + j;
+                    // Pages before the window may be gone, and behind the last token may be anything.
+                    tokens[j] = page < begin / PAGE || page * PAGE >= end ? 0 : smaller(end - page * PAGE, PAGE);
+                    bytes += tokens[j] * HALVES * ROW;
+                    if (tokens[j] > 0) sources[j] = prompt.cache.tile<T>(own.sequence.slot, page, part, kv_head);
+                    if (tokens[j] == PAGE) continue;
+                    for (u32 i = lane(); i < (PAGE - tokens[j]) * 8 * HALVES; i += WARP) {
+                        u32 row = tokens[j] + i / (8 * HALVES), half = i / 8 % HALVES;
+                        store16(target + half * HALF + (j * PAGE + row) * 64 + i % 8 * 8, words4{0, 0, 0, 0});
+                    }
+                    fence_asynchronous();
+                }
+                warp_barrier();
+                if (lane() > 0) return;
+                arrive_expecting(&shared.filled[part][stage], bytes);
+#pragma unroll
+                for (u32 j = 0; j < 2; j++) {
+                    if (tokens[j] == 0) continue;
+#pragma unroll
+                    for (u32 half = 0; half < HALVES; half++) {
+                        copy_bulk(target + half * HALF + j * PAGE * 64, sources[j] + half * PAGE * 64, tokens[j] * ROW,
+                                  &shared.filled[part][stage]);
+                    }
+                }
+            };
+            const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
+            fetch(0, last_tile, count);
+            for (u32 tile = last_tile; tile > first_tile; tile--, count++) {
+                fetch(0, tile - 1, count + 1);
+                fetch(1, tile, count);
+            }
+            fetch(1, first_tile, count);
+            count++;
+        }
+        return;
+    }
+
+    more_registers<232>();
+    const u32 group = warp() / 4 - 1, quarter = warp() % 4, leader = thread() % 128 == 0;
+    // The groups take turns to begin products: numbers 2 and 3.
+    auto my_turn = [&] { part_barrier(2 + group, 256); };
+    auto your_turn = [&] { part_arrive(3 - group, 256); };
+    if (group == 1) your_turn();
+    u32 count = 0, items = 0;
+    for (u32 head; (head = next_item(items)) != NO_ITEM; items++) {
+        const u32 slot = own.sequence.slot;
+        const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
+        const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
+        const u32 lowest = own.position(group * 64), own_row = quarter * 16 + lane() / 4;
+        T *own_queries = shared.queries[items % 2][group];
+        const u32 query_address = shared_address(own_queries);
+
+        float scores[64], sums[D / 2], tops[2] = {-INFINITE, -INFINITE}, totals[2] = {0.0f, 0.0f};
+        u32 weights[8][4];
+#pragma unroll
+        for (u32 i = 0; i < D / 2; i++) sums[i] = 0.0f;
+        auto begin_scores = [&](u32 number) {
+            const u32 keys = shared_address(shared.tiles[0][number % 2]);
+#pragma unroll
+            for (u32 k = 0; k < D / 16; k++) {
+                multiply_group(scores, describe(query_address + k / 4 * 64 * ROW + k % 4 * 32, 16),
+                               describe(keys + k / 4 * HALF * sizeof(T) + k % 4 * 32, 16), k > 0, T{});
+            }
+            products_commit();
+        };
+        auto begin_sums = [&](u32 number) {
+            const u32 values = shared_address(shared.tiles[1][number % 2]);
+#pragma unroll
+            for (u32 k = 0; k < 8; k++) {
+                multiply_group(sums, weights[k], describe(values + k * 16 * ROW, HALF * sizeof(T)), T{});
+            }
+            products_commit();
+        };
+        // Scores to weights; returns by what the sums so far are to be multiplied.
+        auto soften = [&](u32 tile, float(&factor)[2]) {
+            const u32 first = tile * HOPPER_KEYS;
+            if (first + HOPPER_KEYS - 1 > lowest || (prompt.window && lowest + 63 - first >= prompt.window)) {
+                const u32 position = lowest + own_row, column = first + lane() % 4 * 2;
+                const u32 lows[2] = {prompt.first_key(position), prompt.first_key(position + 8)};
+#pragma unroll
+                for (u32 i = 0; i < 64; i++) {
+                    u32 key = column + i / 4 * 8 + i % 2, half = i / 2 % 2;
+                    if (key > position + 8 * half || key < lows[half]) scores[i] = -INFINITE;
+                }
+            }
+            if (prompt.key_mask) {
+                const u8 *seen = prompt.key_mask + (u64)slot * prompt.mask_stride;
+#pragma unroll
+                for (u32 i = 0; i < 64; i++) {
+                    u32 key = first + lane() % 4 * 2 + i / 4 * 8 + i % 2;
+                    if (key < end && !seen[key]) scores[i] = -INFINITE;
+                }
+            }
+            float base[2];
+#pragma unroll
+            for (u32 half = 0; half < 2; half++) {
+                float highest = tops[half];
+#pragma unroll
+                for (u32 i = 0; i < 16; i++) {
+                    highest = maximum(highest, maximum(scores[4 * i + 2 * half], scores[4 * i + 2 * half + 1]));
+                }
+                highest = max_lanes<4>(highest);
+                base[half] = highest == -INFINITE ? 0.0f : highest * prompt.scale;
+                factor[half] = fast_exp2(tops[half] * prompt.scale - base[half]);
+                tops[half] = highest;
+                totals[half] *= factor[half];
+            }
+#pragma unroll
+            for (u32 i = 0; i < 64; i++) {
+                scores[i] = fast_exp2(scores[i] * prompt.scale - base[i / 2 % 2]);
+                totals[i / 2 % 2] += scores[i];
+            }
+        };
+        auto pack_weights = [&] {
+#pragma unroll
+            for (u32 k = 0; k < 8; k++) {
+#pragma unroll
+                for (u32 j = 0; j < 4; j++) weights[k][j] = pack<T>(scores[8 * k + 2 * j], scores[8 * k + 2 * j + 1]);
+            }
+        };
+
+        await(&shared.queries_filled[items % 2], items / 2 % 2);
+        await(&shared.filled[0][count % 2], count / 2 % 2);
+        hold(scores);
+        products_begin();
+        begin_scores(count);
+        products_wait<0>();
+        hold(scores);
+        if (leader) arrive(&shared.emptied[0][count % 2]);
+        float factor[2];
+        soften(last_tile, factor);
+        pack_weights();
+        for (u32 tile = last_tile; tile > first_tile; tile--, count++) {
+            await(&shared.filled[0][(count + 1) % 2], (count + 1) / 2 % 2);
+            my_turn();
+            hold(scores);
+            hold(sums);
+            products_begin();
+            begin_scores(count + 1);
+            await(&shared.filled[1][count % 2], count / 2 % 2);
+            begin_sums(count);
+            your_turn();
+            products_wait<1>();
+            hold(scores);
+            if (leader) arrive(&shared.emptied[0][(count + 1) % 2]);
+            soften(tile - 1, factor);
+            products_wait<0>();
+            hold(sums);
+            if (leader) arrive(&shared.emptied[1][count % 2]);
+            pack_weights();
+#pragma unroll
+            for (u32 i = 0; i < D / 2; i++) sums[i] *= factor[i / 2 % 2];
+        }
+        await(&shared.filled[1][count % 2], count / 2 % 2);
+        hold(sums);
+        products_begin();
+        begin_sums(count);
+        products_wait<0>();
+        hold(sums);
+        if (leader) arrive(&shared.emptied[1][count % 2]);
+        count++;
+
+        // Through shared memory, where the queries were, to rows of 16 bytes a lane.
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            float total = sum_lanes<4>(totals[half]), scale = total > 0.0f ? 1.0f / total : 0.0f;
+            const u32 row = own_row + half * 8;
+#pragma unroll
+            for (u32 i = 0; i < D / 8; i++) {
+                u32 *target = (u32 *)(own_queries + (i / 8 * 64 + row) * 64 + ((i ^ row) % 8) * 8) + lane() % 4;
+                *target = pack<T>(sums[4 * i + 2 * half] * scale, sums[4 * i + 2 * half + 1] * scale);
+            }
+        }
+        warp_barrier();
+        for (u32 i = lane(); i < 16 * (D / 8); i += WARP) {
+            u32 row = quarter * 16 + i / (D / 8), chunk = i % (D / 8);
+            if (group * 64 + row >= own.count) continue;
+            words4 words = load16(own_queries + (chunk / 8 * 64 + row) * 64 + ((chunk ^ row) % 8) * 8);
+            store16(output + (own.row(group * 64 + row) * prompt.heads + head) * D + chunk * 8, words);
+        }
+        fence_asynchronous();
+        arrive(&shared.queries_emptied[items % 2]);
+    }
+}
+#endif
+
 template <u32 DEPTH, typename T> DEVICE void prefill(T *output, const T *query, const Prompt &prompt) {
     wait_for_producers();
     start_consumers();
@@ -390,4 +653,15 @@ PREFILL_TENSOR(bf16, bf16, 256)
 PREFILL_TENSOR(f16, f16, 64)
 PREFILL_TENSOR(f16, f16, 128)
 PREFILL_TENSOR(f16, f16, 256)
+#endif
+
+#if GROUP_PRODUCTS
+#define PREFILL_HOPPER(T, suffix, D)                                                                                   \
+    KERNEL void BOUNDS(384, 1) prefill_attention_hopper_##D##_##suffix(PROMPT_PARAMETERS(T)) {                         \
+        prefill_hopper<T, D>(output, query, PROMPT);                                                                   \
+    }
+PREFILL_HOPPER(bf16, bf16, 64)
+PREFILL_HOPPER(bf16, bf16, 128)
+PREFILL_HOPPER(f16, f16, 64)
+PREFILL_HOPPER(f16, f16, 128)
 #endif
