@@ -422,11 +422,12 @@ unsafe impl Plain for half::f16 {}
 /// Every source of kernels, to be compiled for chips that are not there.
 pub fn sources() -> &'static [&'static Source] {
     use crate::kernels::{activation, elementwise, embedding, matmul, norm, sampling, softmax};
-    static SOURCES: [&Source; 7] = [
+    static SOURCES: [&Source; 8] = [
         &activation::gpu::SOURCE,
         &elementwise::gpu::SOURCE,
         &embedding::gpu::SOURCE,
         &matmul::gpu::SOURCE,
+        &matmul::quantized::SOURCE,
         &norm::gpu::SOURCE,
         &sampling::gpu::SOURCE,
         &softmax::gpu::SOURCE,

@@ -32,24 +32,6 @@ struct SamplingParameters {
 
 // ---- arithmetic that gives the host's bits ----------------------------------------------------------------------
 
-// The compiler must not fuse these.
-DEVICE float times(float a, float b) {
-#if AMD
-#pragma clang fp contract(off)
-    return a * b;
-#else
-    return __fmul_rn(a, b);
-#endif
-}
-DEVICE float plus(float a, float b) {
-#if AMD
-#pragma clang fp contract(off)
-    return a + b;
-#else
-    return __fadd_rn(a, b);
-#endif
-}
-
 // exp(x) for x at most 0; 0 below -87.
 DEVICE float exact_exponential(float x) {
     const float round = 12582912.0f;
@@ -174,16 +156,13 @@ DEVICE u64 across(u64 value, u32 mask) {
 DEVICE u64 from_lane(u64 value, u32 source) {
     return (u64)from_lane((u32)(value >> 32), source) << 32 | from_lane((u32)value, source);
 }
-DEVICE u64 warp_total(u64 value) {
+// Over WIDTH neighbouring lanes, in each of them.
+template <u32 WIDTH, typename N> DEVICE N total_of(N value) {
 #pragma unroll
-    for (u32 mask = WARP / 2; mask > 0; mask /= 2) value += across(value, mask);
+    for (u32 mask = WIDTH / 2; mask > 0; mask /= 2) value += across(value, mask);
     return value;
 }
-DEVICE u32 warp_total(u32 value) {
-#pragma unroll
-    for (u32 mask = WARP / 2; mask > 0; mask /= 2) value += across(value, mask);
-    return value;
-}
+template <typename N> DEVICE N warp_total(N value) { return total_of<WARP>(value); }
 
 // grid: as sampling_scan. weights: (rows, ceil(vocabulary / GROUP)), the sum of the weights of each group, for the rows
 // whose choice top_k does not limit.
@@ -356,7 +335,6 @@ OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &p
             u32 place = shared_add(&shared.count, 1u);
             if (place < CANDIDATES) {
                 shared.list.order[place] = (u64)key << 32 | (u32)~token;
-                shared.list.weight[place] = weight_of(score, highest, parameters.weight_bits);
             }
         }
     }
@@ -364,64 +342,71 @@ OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &p
     u32 count = shared.count;
     if (count > CANDIDATES) return false;
 
-    // A warp a candidate: how many are likelier, and their weights.
 #pragma unroll 1
-    for (u32 index = warp(); index < count; index += warps()) {
-        u64 order = shared.list.order[index], weight = 0;
-        u32 likelier = 0;
+    for (u32 index = thread(); index < count; index += threads()) {
+        shared.list.weight[index] =
+            weight_of(score_of((u32)(shared.list.order[index] >> 32)), highest, parameters.weight_bits);
+    }
+    barrier();
+    // SHARE lanes a candidate. First: how many are likelier, and the sum of their weights.
+    constexpr u32 SHARE = 8, AT_ONCE = WARP / SHARE;
+    u32 stride = warps() * AT_ONCE, place = lane() % SHARE;
 #pragma unroll 1
-        for (u32 other = lane(); other < count; other += WARP) {
-            if (shared.list.order[other] > order) likelier++, weight += shared.list.weight[other];
+    for (u32 base = warp() * AT_ONCE; base < count; base += stride) {
+        u32 index = base + lane() / SHARE, likelier = 0;
+        u64 order = index < count ? shared.list.order[index] : 0, above = 0;
+        for (u32 other = place; other < count; other += SHARE) {
+            if (shared.list.order[other] > order) likelier++, above += shared.list.weight[other];
         }
-        likelier = warp_total(likelier);
-        weight = warp_total(weight);
-        if (lane() == 0) {
-            shared.list.above[index] = weight;
+        likelier = total_of<SHARE>(likelier);
+        above = total_of<SHARE>(above);
+        if (place == 0 && index < count) {
+            shared.list.above[index] = above;
             if (likelier == k - 1) shared.key = (u32)(order >> 32);
         }
     }
     barrier();
+    // Second: which of them stay. Each sums all weights for itself, which spares barriers.
     u32 least = whole ? lower : shared.key;
-    u64 mine = 0;
-#pragma unroll 1
-    for (u32 index = thread(); index < count; index += threads()) {
-        if (shared.list.order[index] >> 32 < least) shared.list.weight[index] = 0;
-        mine += shared.list.weight[index];
+    u64 total = 0;
+    for (u32 other = place; other < count; other += SHARE) {
+        if (shared.list.order[other] >> 32 >= least) total += shared.list.weight[other];
     }
-    u64 total = block_total(mine);
-    u64 removable = 0;
+    total = total_of<SHARE>(total);
     if (whole) {
-        removable = (u64)(parameters.removable * (double)row_total);
+        u64 removable = (u64)(parameters.removable * (double)row_total);
         bool cut = parameters.removable > 0.0 && row_total - total <= removable;
         bool least_cut = parameters.least_weight > 0 &&
                          weight_of(score_of(lower), highest, parameters.weight_bits) < parameters.least_weight;
         if (!cut && !least_cut) return false;
         total = row_total;
-    } else {
-        removable = (u64)(parameters.removable * (double)total);
     }
-    mine = 0;
+    u64 removable = (u64)(parameters.removable * (double)total);
+    barrier();
 #pragma unroll 1
     for (u32 index = thread(); index < count; index += threads()) {
         // Nothing is likelier than what has nothing above it, and that stays whatever top_p is.
-        u64 above = shared.list.above[index], weight = shared.list.weight[index];
+        u64 above = shared.list.above[index];
         bool cut = parameters.removable > 0.0 && above > 0 && total - above <= removable;
-        if (cut || weight < parameters.least_weight) shared.list.weight[index] = weight = 0;
-        mine += weight;
+        bool out = shared.list.order[index] >> 32 < least || shared.list.weight[index] < parameters.least_weight;
+        if (cut || out) shared.list.weight[index] = 0;
     }
-    u64 point = multiply_high(random, block_total(mine));
-    // In the order of the tokens.
+    barrier();
+    // Third: whose part of the line of weights, in the order of the tokens, holds the point.
+    u64 kept = 0;
+    for (u32 other = place; other < count; other += SHARE) kept += shared.list.weight[other];
+    u64 point = multiply_high(random, total_of<SHARE>(kept));
 #pragma unroll 1
-    for (u32 index = warp(); index < count; index += warps()) {
-        u64 own_weight = shared.list.weight[index], before = 0;
-        if (own_weight == 0) continue;
-        u32 token = ~(u32)shared.list.order[index];
-#pragma unroll 1
-        for (u32 other = lane(); other < count; other += WARP) {
-            if (~(u32)shared.list.order[other] < token) before += shared.list.weight[other];
+    for (u32 base = warp() * AT_ONCE; base < count; base += stride) {
+        u32 index = base + lane() / SHARE;
+        u64 own = index < count ? shared.list.weight[index] : 0, before = 0;
+        // Of the two parts of the order, the lower is the complement of the token.
+        u32 complement = index < count ? (u32)shared.list.order[index] : 0;
+        for (u32 other = place; other < count; other += SHARE) {
+            if ((u32)shared.list.order[other] > complement) before += shared.list.weight[other];
         }
-        before = warp_total(before);
-        if (lane() == 0 && before <= point && point - before < own_weight) shared.token = token;
+        before = total_of<SHARE>(before);
+        if (place == 0 && own > 0 && before <= point && point - before < own) shared.token = ~complement;
     }
     barrier();
     return true;
