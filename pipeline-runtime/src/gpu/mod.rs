@@ -421,9 +421,12 @@ unsafe impl Plain for half::f16 {}
 
 /// Every source of kernels, to be compiled for chips that are not there.
 pub fn sources() -> &'static [&'static Source] {
-    use crate::kernels::{activation, elementwise, embedding, matmul, norm, sampling, softmax};
-    static SOURCES: [&Source; 8] = [
+    use crate::kernels::{activation, attention, elementwise, embedding, matmul, norm, sampling, softmax};
+    static SOURCES: [&Source; 11] = [
         &activation::gpu::SOURCE,
+        &attention::gpu::APPEND,
+        &attention::gpu::DECODE,
+        &attention::gpu::PREFILL,
         &elementwise::gpu::SOURCE,
         &embedding::gpu::SOURCE,
         &matmul::gpu::SOURCE,

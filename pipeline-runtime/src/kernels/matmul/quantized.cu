@@ -99,11 +99,13 @@ struct Q4K {
         header = ahead16(block);
     }
 
+    // Rows beyond the last are the last again: no branch keeps them from overlapping.
     template <u32 ROWS> DEVICE_MEMBER void add(const QuantizedRows &x, u32 piece, u32 rows, float (&sums)[ROWS]) const {
         Q4KScales scales = q4_k_scales(header, piece % 8 / 2);
 #pragma unroll
         for (u32 row = 0; row < ROWS; row++) {
-            if (ROWS <= 2 || row < rows) sums[row] += q4_k_product(quants, scales, piece % 8, x, row, piece / 8 * Q4_K_WEIGHTS);
+            u32 x_row = smaller(row, rows - 1);
+            sums[row] += q4_k_product(quants, scales, piece % 8, x, x_row, piece / 8 * Q4_K_WEIGHTS);
         }
     }
 };
@@ -124,7 +126,7 @@ struct Q80 {
         float wide = widen(f16{scale});
 #pragma unroll
         for (u32 row = 0; row < ROWS; row++) {
-            if (ROWS <= 2 || row < rows) sums[row] += q8_0_product(quants, wide, x, row, piece * 16);
+            sums[row] += q8_0_product(quants, wide, x, smaller(row, rows - 1), piece * 16);
         }
     }
 };
@@ -134,7 +136,7 @@ struct Q80 {
 template <typename Format, typename T, u32 ROWS, bool NORM>
 DEVICE void quantized_rows(const u8 *weight, const void *input, const float *norm_weight, float epsilon, const float *bias,
                            void *y, u32 epilogue, u32 rows, u32 in, u32 out) {
-    constexpr u32 DEPTH = 4;
+    constexpr u32 DEPTH = ROWS > 2 ? 2 : 4;
     DYNAMIC_SHARED(shared);
     bool pair = epilogue == SWIGLU;
     u64 weights = (u64)(pair ? 2 : 1) * out * in;
@@ -147,16 +149,8 @@ DEVICE void quantized_rows(const u8 *weight, const void *input, const float *nor
         stage[0].load(weight, weights, pair ? of_task : of_task * 2, in, piece);
         stage[1].load(weight, weights, pair ? (u64)out + of_task : smaller(of_task * 2 + 1, out - 1), in, piece);
     };
-    auto begin = [&] {
-#pragma unroll
-        for (u32 depth = 0; depth < DEPTH; depth++) {
-            if (task < tasks) load(ahead[depth], task, depth);
-        }
-    };
-    if (!NORM) {
-        begin();
-    } else if (task < tasks) {
-        // The norm needs the registers first: until it is done, the second cache takes what is under way.
+    // Quantising needs the registers first: until it is done, the second cache takes what is under way.
+    if (task < tasks) {
         u64 bytes = Format::row_bytes(in), at = (pair ? task : task * 2) * bytes;
         for (u64 offset = lane() * 128; offset < bytes && offset < WARP * 128 * 2; offset += WARP * 128) {
             prefetch(weight + at + offset);
@@ -166,7 +160,10 @@ DEVICE void quantized_rows(const u8 *weight, const void *input, const float *nor
     wait_for_producers();
     start_consumers();
     QuantizedRows x = quantize_rows<T, NORM>(input, norm_weight, epsilon, shared, rows, in);
-    if (NORM) begin();
+#pragma unroll
+    for (u32 depth = 0; depth < DEPTH; depth++) {
+        if (task < tasks) load(ahead[depth], task, depth);
+    }
     for (; task < tasks; task += step) {
         float sums[2][ROWS] = {};
         for (u32 turn = 0; turn < turns; turn++) {
@@ -259,6 +256,8 @@ template <typename T> DEVICE void dequantize_q8_0(const u8 *weight, T *dense, u6
     QUANTIZED_ROWS(Format, name, T, suffix, 1, hidden, true)                                                           \
     QUANTIZED_ROWS(Format, name, T, suffix, 2, x, false)                                                               \
     QUANTIZED_ROWS(Format, name, T, suffix, 2, hidden, true)                                                           \
+    QUANTIZED_ROWS(Format, name, T, suffix, 4, x, false)                                                               \
+    QUANTIZED_ROWS(Format, name, T, suffix, 4, hidden, true)                                                           \
     QUANTIZED_ROWS(Format, name, T, suffix, 8, x, false)                                                               \
     QUANTIZED_ROWS(Format, name, T, suffix, 8, hidden, true)                                                           \
     KERNEL void dequantize_##name##_##suffix(const u8 *weight, T *dense, u64 count) {                                  \

@@ -156,8 +156,7 @@ pub fn quantized_few_rows(device: &Device, product: &QuantizedFewRows<'_>) -> Re
     let at_once = most.min(ROWS_AT_ONCE);
     for first in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - first);
-        let kernel =
-            format!("{}_rows{}_{name}_{}", format.name(), if count <= 2 { count } else { 8 }, suffix(dtype));
+        let kernel = format!("{}_rows{}_{name}_{}", format.name(), count.next_power_of_two(), suffix(dtype));
         let launch = Launch::new(device, &SOURCE, &kernel).grid(blocks, 1, 1).threads(THREADS);
         let launch = launch.shared(count * row_bytes).buffer(weight);
         let launch = launch.address(x.address() + (first * in_features * x_size) as u64);

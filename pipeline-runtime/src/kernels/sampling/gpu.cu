@@ -78,8 +78,8 @@ struct Scores {
     const u32 *seen; // a bit for each token, or null
     float penalty, temperature;
 
-    DEVICE_MEMBER float penalised(u32 token) const {
-        float logit = logits[token];
+    DEVICE_MEMBER float penalised(u32 token) const { return penalised(token, logits[token]); }
+    DEVICE_MEMBER float penalised(u32 token, float logit) const {
         if (penalty != 1.0f && seen && (seen[token / 32] >> token % 32 & 1u)) {
             return logit < 0.0f ? logit * penalty : logit / penalty;
         }
@@ -101,10 +101,9 @@ KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingPara
     SHARED float tops[32], totals[32];
     wait_for_producers();
     start_consumers();
+    // All reads are under way before the first is looked at.
     u32 row = block_y(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP;
-    if (slot >= slot_count) return;
-    Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
-                     parameters[row].repetition_penalty, 1.0f};
+    float penalty = parameters[row].repetition_penalty;
     u32 first_group = (block() * warps() + warp()) * SCAN_GROUPS;
     constexpr u32 EACH = GROUP / WARP;
     float values[SCAN_GROUPS][EACH];
@@ -113,9 +112,11 @@ KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingPara
 #pragma unroll
         for (u32 part = 0; part < EACH; part++) {
             u32 token = (first_group + index) * GROUP + part * WARP + lane();
-            values[index][part] = token < vocabulary ? scores.logits[token] : -INFINITE;
+            values[index][part] = token < vocabulary ? logits[(u64)row * vocabulary + token] : -INFINITE;
         }
     }
+    if (slot >= slot_count) return;
+    Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr, penalty, 1.0f};
     float top = -INFINITE;
 #pragma unroll
     for (u32 index = 0; index < SCAN_GROUPS; index++) {
@@ -125,7 +126,7 @@ KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingPara
             float value = values[index][part];
             top = value != value ? INFINITE : maximum(top, value);
             u32 token = (first_group + index) * GROUP + part * WARP + lane();
-            if (scores.penalty != 1.0f && token < vocabulary) value = scores.penalised(token);
+            if (scores.penalty != 1.0f && token < vocabulary) value = scores.penalised(token, value);
             best = maximum(best, value);
         }
         best = warp_max(best);
@@ -322,20 +323,26 @@ OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &p
     }
     barrier();
     u32 listed = shared.listed;
+    // Two groups of a warp are read together.
 #pragma unroll 1
-    for (u32 index = warp(); index < listed; index += warps()) {
-        u32 first = shared.list.groups[index] * GROUP;
+    for (u32 index = warp(); index < listed; index += 2 * warps()) {
+        constexpr u32 EACH = GROUP / WARP;
+        u32 tokens[2 * EACH];
+        float logits[2 * EACH];
 #pragma unroll
-        for (u32 part = 0; part < GROUP / WARP; part++) {
-            u32 token = first + part * WARP + lane();
-            if (token >= vocabulary) continue;
-            float score = scores.at(token);
-            u32 key = key_of(score);
+        for (u32 part = 0; part < 2 * EACH; part++) {
+            u32 place = index + part / EACH * warps();
+            u32 group = place < listed ? shared.list.groups[place] : groups;
+            tokens[part] = group * GROUP + part % EACH * WARP + lane();
+            logits[part] = tokens[part] < vocabulary ? scores.logits[tokens[part]] : 0.0f;
+        }
+#pragma unroll
+        for (u32 part = 0; part < 2 * EACH; part++) {
+            if (tokens[part] >= vocabulary) continue;
+            u32 key = key_of(scores.warm(scores.penalised(tokens[part], logits[part])));
             if (key < lower) continue;
             u32 place = shared_add(&shared.count, 1u);
-            if (place < CANDIDATES) {
-                shared.list.order[place] = (u64)key << 32 | (u32)~token;
-            }
+            if (place < CANDIDATES) shared.list.order[place] = (u64)key << 32 | (u32)~tokens[part];
         }
     }
     barrier();
@@ -611,13 +618,12 @@ KERNEL void BOUNDS(1024, 1)
     SHARED float tops[32], totals[32], bests[32];
     wait_for_producers();
     start_consumers();
-    u32 row = block(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP;
-    if (slot >= slot_count) return;
+    u32 row = block(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP, step = steps[row];
     SamplingParameters parameters = all_parameters[row];
     const float *maxima = all_maxima + (u64)row * groups;
+    if (slot >= slot_count) return;
     Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
                      parameters.repetition_penalty, parameters.temperature};
-    u32 step = steps[row];
     u64 place = (u64)(step % capacity) * rows + row, drawn = random ? random[place] : 0;
     float best = -INFINITE, top = -INFINITE, sum = 0.0f;
 #pragma unroll 1
