@@ -247,8 +247,9 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
 #pragma unroll
                         for (u32 tile = 0; tile < 2; tile++) {
                             words4 upper = stage.words[tile * 2][part], lower = stage.words[tile * 2 + 1][part];
-                            multiply_16x8x16(sums[tile][octet], upper.x, lower.x, upper.y, lower.y, column.x, column.y, T{});
-                            multiply_16x8x16(sums[tile][octet], upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
+                            float(&of_tile)[4] = sums[tile][octet];
+                            multiply_16x8x16(of_tile, upper.x, lower.x, upper.y, lower.y, column.x, column.y, T{});
+                            multiply_16x8x16(of_tile, upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
                         }
                     }
                 }

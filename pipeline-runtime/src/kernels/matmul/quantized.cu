@@ -6,7 +6,8 @@
 
 // Quantises x (rows, in) T, or the RMS norm of x f32, to shared memory. Ends with a barrier.
 template <typename T, bool NORM>
-DEVICE QuantizedRows quantize_rows(const void *input, const float *norm_weight, float epsilon, u8 *shared, u32 rows, u32 in) {
+DEVICE QuantizedRows quantize_rows(const void *input, const float *norm_weight, float epsilon, u8 *shared, u32 rows,
+                                   u32 in) {
     i8 *values = (i8 *)shared;
     float *scales = (float *)(shared + rows * in), *sums = scales + rows * (in / 32);
     for (u32 first = 0; first < rows; first += ABREAST) {
@@ -134,8 +135,8 @@ struct Q80 {
 // A warp takes two weight rows at a time (with SWIGLU a gate row and its up row), and reads DEPTH pieces of each ahead.
 // Any grid.
 template <typename Format, typename T, u32 ROWS, bool NORM>
-DEVICE void quantized_rows(const u8 *weight, const void *input, const float *norm_weight, float epsilon, const float *bias,
-                           void *y, u32 epilogue, u32 rows, u32 in, u32 out) {
+DEVICE void quantized_rows(const u8 *weight, const void *input, const float *norm_weight, float epsilon,
+                           const float *bias, void *y, u32 epilogue, u32 rows, u32 in, u32 out) {
     constexpr u32 DEPTH = ROWS > 2 ? 2 : 4;
     DYNAMIC_SHARED(shared);
     bool pair = epilogue == SWIGLU;

@@ -18,7 +18,7 @@ DEVICE void finish(float sum, const float *bias, void *y, u32 epilogue, u32 row,
     }
 }
 
-// One over the root mean square of `count` rows from hidden on, in each thread. At most ABREAST rows, so that enough reads
+// One over the root mean square of `count` rows from hidden on, in each thread: up to ABREAST rows, so that enough reads
 // are under way. Contains a barrier.
 constexpr u32 ABREAST = 4;
 DEVICE void row_factors(const float *hidden, float epsilon, u32 count, u32 in, float (&factors)[ABREAST]) {

@@ -12,7 +12,6 @@
 constexpr u32 GROUP = 128;                        // tokens with one maximum
 constexpr u32 SCAN_GROUPS = 4;                    // groups that a warp scans
 constexpr u32 SCAN_THREADS = 256;
-constexpr u32 CHOOSE_THREADS = 1024;
 constexpr u32 SCAN_PART = SCAN_THREADS / WARP * SCAN_GROUPS * GROUP;
 constexpr u32 CANDIDATES = 1024;                  // the longest short list
 constexpr u32 LISTED_GROUPS = 1024;
@@ -92,10 +91,10 @@ struct Scores {
 // ---- first launch -----------------------------------------------------------------------------------------------
 
 // grid: (ceil(vocabulary / SCAN_PART), rows). slots: the place of each row's sequence in seen; a row whose slot is not
-// below slot_count is passed over, here and in the second launch. maxima: (rows, ceil(vocabulary / GROUP)), the highest penalised score of
-// each group. partial: (rows, blocks, 2), the highest logit of the block's part, or infinity where one is no number,
+// below slot_count is passed over, in every launch. maxima: (rows, ceil(vocabulary / GROUP)), the highest penalised
+// score of each group. partial: (rows, blocks, 2), the highest logit of the block's part, or infinity where one is no number,
 // and the sum of the exponentials relative to it.
-KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingParameters *parameters, const u32 *seen,
+KERNEL void BOUNDS(SCAN_THREADS, 1) sampling_scan(const float *logits, const SamplingParameters *parameters, const u32 *seen,
                                          const u32 *slots, float *maxima, float *partial, u32 vocabulary, u32 words,
                                          u32 slot_count) {
     SHARED float tops[32], totals[32];
@@ -167,7 +166,7 @@ template <typename N> DEVICE N warp_total(N value) { return total_of<WARP>(value
 
 // grid: as sampling_scan. weights: (rows, ceil(vocabulary / GROUP)), the sum of the weights of each group, for the rows
 // whose choice top_k does not limit.
-KERNEL void BOUNDS(256, 1) sampling_weigh(const float *logits, const SamplingParameters *all_parameters, const u32 *seen,
+KERNEL void BOUNDS(SCAN_THREADS, 1) sampling_weigh(const float *logits, const SamplingParameters *all_parameters, const u32 *seen,
                                           const u32 *slots, const float *all_maxima, u64 *weights, u32 vocabulary,
                                           u32 words, u32 slot_count) {
     SHARED float bests[32];
@@ -278,8 +277,9 @@ OUTLINED u32 first_highest(const Scores &scores, const float *maxima, u32 groups
 
 // Whether a short list decides, and then the token in shared.token. k: how many of the greatest scores the list must
 // hold; 0 < k. whole: top_k does not limit the choice, so that the list must hold what top-p and min-p leave.
-OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &parameters, const float *maxima, u32 groups,
-                             u32 vocabulary, u32 k, bool whole, u64 row_total, float highest, u64 random) {
+OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &parameters, const float *maxima,
+                               u32 groups, u32 vocabulary, u32 k, bool whole, u64 row_total, float highest,
+                               u64 random) {
     if (groups < k || k > LISTED_GROUPS) return false;
     // A bound that at least k groups reach, and few more: halving between keys of which the lower is reached by at
     // least k and the upper by fewer.
@@ -422,8 +422,8 @@ OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &p
 // Going down from the likeliest, the key at which what is counted (one for each score, or its weight) reaches target,
 // in shared.key; what is counted above it is in shared.above. Scores below least and weights of zero count nothing.
 template <bool WEIGHTED>
-OUTLINED void select_key(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, u32 least, float highest,
-                       u64 target) {
+OUTLINED void select_key(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, u32 least,
+                         float highest, u64 target) {
     u32 prefix = 0, above_bits = 32;
     if (thread() == 0) shared.above = 0;
     for (u32 level = 0; level < 3; level++) {
@@ -564,8 +564,8 @@ OUTLINED void choose_from_row(const Scores &scores, const SamplingParameters &pa
 }
 
 // Where nothing but the temperature shapes the distribution: the token in shared.token, from the groups' weights.
-OUTLINED void choose_from_groups(const Scores &scores, const SamplingParameters &parameters, const u64 *weights, u32 groups,
-                                 u32 vocabulary, float highest, u64 total, u64 random) {
+OUTLINED void choose_from_groups(const Scores &scores, const SamplingParameters &parameters, const u64 *weights,
+                                 u32 groups, u32 vocabulary, float highest, u64 total, u64 random) {
     u64 point = multiply_high(random, total);
     // A thread takes neighbouring groups, so that sums go along the row.
     u32 each = (groups + threads() - 1) / threads(), first = thread() * each, end = smaller(first + each, groups);
@@ -605,16 +605,16 @@ OUTLINED void choose_from_groups(const Scores &scores, const SamplingParameters 
     }
 }
 
-// grid: rows. weights is null where sampling_weigh was not launched. maxima and partial are what sampling_scan left, parts its blocks a row. Steps are counted for each row:
-// random (capacity, rows) holds a random number of 64 bits for each, and the token and its log-probability are appended
-// to chosen and log_probabilities (capacity, rows), both around a ring. The token becomes tokens[row], positions[row]
-// grows by one, and the token is marked in seen. Logits that are no numbers, or all negative infinity, give the token
-// NO_TOKEN and a log-probability that is no number.
+// grid: rows. weights is null where sampling_weigh was not launched. maxima and partial are what sampling_scan left,
+// parts its blocks a row. Steps are counted for each row: random (capacity, rows) holds a random number of 64 bits for
+// each, and the token and its log-probability are appended to chosen and log_probabilities (capacity, rows), both around
+// a ring. The token becomes tokens[row], positions[row] grows by one, and the token is marked in seen. Logits that are no
+// numbers, or all negative infinity, give the token NO_TOKEN and a log-probability that is no number.
 KERNEL void BOUNDS(1024, 1)
     sampling_choose(const float *logits, const SamplingParameters *all_parameters, u32 *seen, const u32 *slots,
-                    const float *all_maxima, const float *partial, const u64 *all_weights, const u64 *random, u32 *steps, u32 *tokens,
-                    u32 *positions, u32 *chosen, float *log_probabilities, u32 vocabulary, u32 words, u32 parts,
-                    u32 capacity, u32 rows, u32 slot_count) {
+                    const float *all_maxima, const float *partial, const u64 *all_weights, const u64 *random,
+                    u32 *steps, u32 *tokens, u32 *positions, u32 *chosen, float *log_probabilities, u32 vocabulary,
+                    u32 words, u32 parts, u32 capacity, u32 rows, u32 slot_count) {
     SHARED float tops[32], totals[32], bests[32];
     wait_for_producers();
     start_consumers();
