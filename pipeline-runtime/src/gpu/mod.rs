@@ -61,9 +61,6 @@ struct Function {
     shared: u32,
 }
 
-/// Bytes of shared memory that every kernel can have without asking.
-const SHARED_UNASKED: u32 = 48 << 10;
-
 impl fmt::Debug for Device {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{self}")
@@ -346,12 +343,13 @@ impl Device {
                     .map_err(|fault| self.error_in(kernel, fault))?
             }
         };
-        if shared > SHARED_UNASKED {
+        // Whether it fits without asking depends on what the kernel declares itself.
+        if shared > 0 {
             // SAFETY: the kernel was just found.
             unsafe { self.0.driver.allow_shared(handle, shared) }
                 .map_err(|fault| self.error_in(kernel, fault))?;
         }
-        kernels.functions.insert(key, Function { handle, shared: shared.max(SHARED_UNASKED) });
+        kernels.functions.insert(key, Function { handle, shared });
         Ok(handle)
     }
 

@@ -10,6 +10,8 @@
 
 pub mod activation;
 pub mod attention;
+pub mod elementwise;
+pub mod embedding;
 pub mod experts;
 mod instruction_set;
 mod launching;
@@ -19,6 +21,7 @@ mod parallel;
 pub mod roof;
 pub mod rotary;
 pub mod router;
+pub mod sampling;
 mod scratch;
 mod simd;
 pub mod softmax;

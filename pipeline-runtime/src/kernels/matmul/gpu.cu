@@ -24,51 +24,78 @@ DEVICE void finish(float sum, const float *bias, void *y, u32 epilogue, u32 row,
     }
 }
 
-// Writes the RMS norm of hidden (rows, in) f32 to shared memory (rows, stride) T. Several warps share a row, or each
-// takes several. Ends with a barrier.
+// Writes the RMS norm of hidden (rows, in) f32 to shared memory (rows, stride) T, four rows at a time so that enough
+// reads are under way. Ends with a barrier.
 template <typename T>
 DEVICE void norm_rows(const float *hidden, const float *weight, float epsilon, T *normed, u32 stride, u32 rows, u32 in) {
-    SHARED float partial[32];
-    u32 abreast = 1; // rows at a time
-    while (abreast < rows && abreast < warps()) abreast *= 2;
-    while (abreast > 1 && warps() % abreast != 0) abreast /= 2;
-    u32 team = warps() / abreast, place = thread() % (team * WARP);
-    for (u32 first = 0; first < rows; first += abreast) {
-        u32 row = first + warp() / team;
-        const float *source = hidden + (u64)row * in;
-        float sum = 0.0f;
-        if (row < rows) {
-            if (in % 8 == 0) {
-                for (u32 index = place * 8; index < in; index += team * WARP * 8) {
-                    float values[8];
-                    load8(source + index, values);
+    constexpr u32 ABREAST = 4;
+    SHARED float partial[ABREAST][32];
+    for (u32 first = 0; first < rows; first += ABREAST) {
+        const float *source = hidden + (u64)first * in;
+        u32 count = smaller(ABREAST, rows - first);
+        float sums[ABREAST] = {};
+        if (in % 8 == 0) {
+            for (u32 index = thread() * 8; index < in; index += threads() * 8) {
+                float values[ABREAST][8];
 #pragma unroll
-                    for (u32 part = 0; part < 8; part++) sum += values[part] * values[part];
+                for (u32 row = 0; row < ABREAST; row++) {
+                    if (row < count) load8(source + (u64)row * in + index, values[row]);
                 }
-            } else {
-                for (u32 index = place; index < in; index += team * WARP) sum += source[index] * source[index];
+#pragma unroll
+                for (u32 row = 0; row < ABREAST; row++) {
+#pragma unroll
+                    for (u32 part = 0; part < 8; part++) {
+                        if (row < count) sums[row] += values[row][part] * values[row][part];
+                    }
+                }
+            }
+        } else {
+            for (u32 index = thread(); index < in; index += threads()) {
+#pragma unroll
+                for (u32 row = 0; row < ABREAST; row++) {
+                    float value = row < count ? source[(u64)row * in + index] : 0.0f;
+                    sums[row] += value * value;
+                }
             }
         }
-        sum = warp_sum(sum);
-        if (lane() == 0) partial[warp()] = sum;
-        barrier();
-        if (row < rows) {
-            float total = 0.0f;
-            for (u32 index = 0; index < team; index++) total += partial[warp() / team * team + index];
-            float factor = reciprocal_root(total / (float)in + epsilon);
-            T *target = normed + row * stride;
-            if (in % 8 == 0) {
-                for (u32 index = place * 8; index < in; index += team * WARP * 8) {
-                    float values[8], weights[8];
-                    load8(source + index, values);
-                    load8(weight + index, weights);
 #pragma unroll
-                    for (u32 part = 0; part < 8; part++) values[part] = values[part] * factor * weights[part];
-                    store8(target + index, values);
+        for (u32 row = 0; row < ABREAST; row++) {
+            if (row >= count) continue;
+            sums[row] = warp_sum(sums[row]);
+            if (lane() == 0) partial[row][warp()] = sums[row];
+        }
+        barrier();
+        float factors[ABREAST];
+#pragma unroll
+        for (u32 row = 0; row < ABREAST; row++) {
+            float total = 0.0f;
+            for (u32 index = 0; row < count && index < warps(); index++) total += partial[row][index];
+            factors[row] = reciprocal_root(total / (float)in + epsilon);
+        }
+        T *target = normed + first * stride;
+        if (in % 8 == 0) {
+            for (u32 index = thread() * 8; index < in; index += threads() * 8) {
+                float values[ABREAST][8], weights[8];
+                load8(weight + index, weights);
+#pragma unroll
+                for (u32 row = 0; row < ABREAST; row++) {
+                    if (row < count) load8(source + (u64)row * in + index, values[row]);
                 }
-            } else {
-                for (u32 index = place; index < in; index += team * WARP) {
-                    target[index] = narrow<T>(source[index] * factor * weight[index]);
+#pragma unroll
+                for (u32 row = 0; row < ABREAST; row++) {
+                    if (row >= count) continue;
+#pragma unroll
+                    for (u32 part = 0; part < 8; part++) values[row][part] *= factors[row] * weights[part];
+                    store8(target + row * stride + index, values[row]);
+                }
+            }
+        } else {
+            for (u32 index = thread(); index < in; index += threads()) {
+#pragma unroll
+                for (u32 row = 0; row < ABREAST; row++) {
+                    if (row >= count) continue;
+                    float value = source[(u64)row * in + index];
+                    target[row * stride + index] = narrow<T>(value * factors[row] * weight[index]);
                 }
             }
         }
@@ -195,22 +222,10 @@ WARP_ROWS(f16, f16)
 // the registers that the tensor cores read: lane 4 g + t holds 8 neighbouring elements of weight rows g and g + 8 and
 // of activation row g. Which element is multiplied in which place of the instruction does not matter as long as it is
 // the same for both operands.
-constexpr u32 TILE_WARPS = 8;
-constexpr u32 TILE_DEPTH = 2; // steps under way
-constexpr u32 TILE_STEP = 64; // elements of the sums in a step: a cache line of each weight row
-
-DEVICE void multiply16x8x16(float (&sums)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1, bf16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-DEVICE void multiply16x8x16(float (&sums)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1, f16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
+constexpr u32 SPLIT = 8;
+constexpr u32 AHEAD = 2;   // steps under way to registers
+constexpr u32 FURTHER = 4; // steps before those under way to the second cache
+constexpr u32 STEP = 64;   // elements of the sums in a step: a cache line of each weight row
 
 // The weights of one step of a warp: 4 groups of 8 weight rows, 2 parts of 32 elements.
 struct TileWeights {
@@ -224,6 +239,7 @@ template <typename T, bool PAIR> struct TileCursor {
     u32 begin, end, share, in, out;
     u32 pass, round, rounds;
     u64 offsets[4];
+    u64 line;   // of the row whose cache lines this lane asks for ahead
     u32 groups; // how many of the 4 groups have rows
 
     DEVICE_MEMBER void start_pass() {
@@ -236,10 +252,12 @@ template <typename T, bool PAIR> struct TileCursor {
             u32 row = first + smaller((PAIR ? group % 2 : group) * 8 + lane() / 4, larger(count, 1) - 1);
             offsets[group] = ((u64)(PAIR && group >= 2 ? out : 0) + row) * in + lane() % 4 * 8;
         }
+        u32 row = first + smaller((PAIR ? lane() / 8 % 2 : lane() / 8) * 8 + lane() % 8, larger(count, 1) - 1);
+        line = ((u64)(PAIR && lane() >= 16 ? out : 0) + row) * in;
     }
 
     // Element where the step begins.
-    DEVICE_MEMBER u32 place() const { return (round * TILE_WARPS + warp()) * TILE_STEP; }
+    DEVICE_MEMBER u32 place() const { return (round * SPLIT + warp()) * STEP; }
 
     DEVICE_MEMBER void load(TileWeights &stage) const {
         u32 k = place();
@@ -251,6 +269,11 @@ template <typename T, bool PAIR> struct TileCursor {
                 stage.words[group][part] = stream16_if(weight + offsets[group] + k + part * 32, present);
             }
         }
+    }
+
+    DEVICE_MEMBER void ask() const {
+        u32 k = place();
+        if (k < in && (PAIR ? lane() / 8 % 2 : lane() / 8) < groups) prefetch(weight + line + k);
     }
 
     DEVICE_MEMBER void advance() {
@@ -267,27 +290,36 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
                       void *y, u32 epilogue, u32 rows, u32 in, u32 out) {
     DYNAMIC_SHARED(shared);
     // A stride of 36 puts what the lanes of a warp write at once into different banks.
-    SHARED float partial[2][TILE_WARPS][OCTETS * 8][36];
+    SHARED float partial[2][SPLIT][OCTETS * 8][36];
     constexpr u32 PASS_OUTPUTS = PAIR ? 16 : 32;
     TileCursor<T, PAIR> cursor;
     cursor.weight = weight, cursor.in = in, cursor.out = out;
     u32 begin = (u32)((u64)block() * out / blocks()), end = (u32)((u64)(block() + 1) * out / blocks());
     u32 passes = (end - begin + PASS_OUTPUTS - 1) / PASS_OUTPUTS;
     u32 share = passes > 0 ? (end - begin + passes - 1) / passes : 0;
-    u32 warp_steps = (in / TILE_STEP + TILE_WARPS - 1) / TILE_WARPS;
-    u32 rounds = (warp_steps + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH;
+    u32 warp_steps = (in / STEP + SPLIT - 1) / SPLIT;
+    u32 rounds = (warp_steps + AHEAD - 1) / AHEAD * AHEAD;
     cursor.begin = begin, cursor.end = end, cursor.share = share, cursor.rounds = rounds;
     cursor.pass = 0, cursor.round = 0;
     cursor.start_pass();
 
-    TileWeights stages[TILE_DEPTH];
-    words4 columns[TILE_DEPTH][OCTETS][2];
-    u32 places[TILE_DEPTH];
+    TileWeights stages[AHEAD];
+    words4 columns[AHEAD][OCTETS][2];
+    u32 places[AHEAD];
+    // The norm needs the registers first: until it is done, the second cache takes what is under way.
+    TileCursor<T, PAIR> further = cursor;
+    auto load_stages = [&] {
 #pragma unroll
-    for (u32 depth = 0; depth < TILE_DEPTH; depth++) {
-        cursor.load(stages[depth]);
-        places[depth] = cursor.place();
-        cursor.advance();
+        for (u32 depth = 0; depth < AHEAD; depth++) {
+            cursor.load(stages[depth]);
+            places[depth] = cursor.place();
+            cursor.advance();
+        }
+    };
+    if (!NORM) load_stages();
+    for (u32 depth = 0; depth < AHEAD + FURTHER; depth++) {
+        if (NORM || depth >= AHEAD) further.ask();
+        further.advance();
     }
     wait_for_producers();
     start_consumers();
@@ -298,6 +330,7 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
         stride = in + 32;
         x = (const T *)shared;
         norm_rows((const float *)input, norm_weight, epsilon, (T *)shared, stride, rows, in);
+        load_stages();
     }
     auto load_columns = [&](words4(&target)[OCTETS][2], u32 k) {
 #pragma unroll
@@ -312,14 +345,14 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
     };
     if (!NORM) {
 #pragma unroll
-        for (u32 depth = 0; depth < TILE_DEPTH; depth++) load_columns(columns[depth], places[depth]);
+        for (u32 depth = 0; depth < AHEAD; depth++) load_columns(columns[depth], places[depth]);
     }
 
     for (u32 pass = 0; pass < passes; pass++) {
         float sums[2][OCTETS][4] = {};
-        for (u32 round = 0; round < rounds; round += TILE_DEPTH) {
+        for (u32 round = 0; round < rounds; round += AHEAD) {
 #pragma unroll
-            for (u32 depth = 0; depth < TILE_DEPTH; depth++) {
+            for (u32 depth = 0; depth < AHEAD; depth++) {
                 TileWeights &stage = stages[depth];
                 if (NORM) load_columns(columns[depth], places[depth]);
 #pragma unroll
@@ -330,10 +363,14 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
 #pragma unroll
                         for (u32 tile = 0; tile < 2; tile++) {
                             words4 upper = stage.words[tile * 2][part], lower = stage.words[tile * 2 + 1][part];
-                            multiply16x8x16(sums[tile][octet], upper.x, lower.x, upper.y, lower.y, column.x, column.y, T{});
-                            multiply16x8x16(sums[tile][octet], upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
+                            multiply_16x8x16(sums[tile][octet], upper.x, lower.x, upper.y, lower.y, column.x, column.y, T{});
+                            multiply_16x8x16(sums[tile][octet], upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
                         }
                     }
+                }
+                if (FURTHER > 0) {
+                    further.ask();
+                    further.advance();
                 }
                 cursor.load(stage);
                 places[depth] = cursor.place();
@@ -358,12 +395,12 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
         // The next pass writes to the other half, the one after it behind the next barrier.
         barrier();
         u32 first = begin + pass * share, count = smaller(share, end - first);
-        for (u32 index = thread(); index < rows * 32; index += TILE_WARPS * WARP) {
+        for (u32 index = thread(); index < rows * 32; index += SPLIT * WARP) {
             u32 row = index / 32, place = index % 32;
             if (place >= count) continue;
             float sum = 0.0f, up = 0.0f;
 #pragma unroll
-            for (u32 part = 0; part < TILE_WARPS; part++) {
+            for (u32 part = 0; part < SPLIT; part++) {
                 sum += partial[pass % 2][part][row][place];
                 if (PAIR) up += partial[pass % 2][part][row][(place + 16) % 32];
             }
@@ -377,7 +414,7 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
 }
 
 #define TILE_ROWS_OF(T, suffix, name, OCTETS, NORM, PAIR)                                                              \
-    KERNEL void BOUNDS(TILE_WARPS * WARP, OCTETS == 1 ? 2 : 1)                                                         \
+    KERNEL void BOUNDS(SPLIT * WARP, OCTETS == 1 ? 2 : 1)                                                         \
         tile_rows##name##_##suffix(const T *weight, const void *x, const float *norm_weight, float epsilon,            \
                                    const float *bias, void *y, u32 epilogue, u32 rows, u32 in, u32 out) {              \
         tile_rows<T, OCTETS, NORM, PAIR>(weight, x, norm_weight, epsilon, bias, y, epilogue, rows, in, out);           \

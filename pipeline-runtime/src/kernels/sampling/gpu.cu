@@ -108,16 +108,18 @@ struct Scores {
 
 // ---- first launch -----------------------------------------------------------------------------------------------
 
-// grid: (ceil(vocabulary / SCAN_PART), rows). maxima: (rows, ceil(vocabulary / GROUP)), the highest penalised score of
+// grid: (ceil(vocabulary / SCAN_PART), rows). slots: the place of each row's sequence in seen; a row whose slot is not
+// below slot_count is passed over, here and in the second launch. maxima: (rows, ceil(vocabulary / GROUP)), the highest penalised score of
 // each group. partial: (rows, blocks, 2), the highest logit of the block's part, or infinity where one is no number,
 // and the sum of the exponentials relative to it.
 KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingParameters *parameters, const u32 *seen,
-                                         const u32 *slots, float *maxima, float *partial, u32 vocabulary, u32 words) {
+                                         const u32 *slots, float *maxima, float *partial, u32 vocabulary, u32 words,
+                                         u32 slot_count) {
     SHARED float tops[32], totals[32];
     wait_for_producers();
     start_consumers();
     u32 row = block_y(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP;
-    if (slot == NO_TOKEN) return;
+    if (slot >= slot_count) return;
     Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
                      parameters[row].repetition_penalty, 1.0f};
     u32 first_group = (block() * warps() + warp()) * SCAN_GROUPS;
@@ -527,13 +529,13 @@ KERNEL void BOUNDS(1024, 1)
     sampling_choose(const float *logits, const SamplingParameters *all_parameters, u32 *seen, const u32 *slots,
                     const float *all_maxima, const float *partial, const u64 *random, u32 *steps, u32 *tokens,
                     u32 *positions, u32 *chosen, float *log_probabilities, u32 vocabulary, u32 words, u32 parts,
-                    u32 capacity, u32 rows) {
+                    u32 capacity, u32 rows, u32 slot_count) {
     SHARED Choice shared;
     SHARED float tops[32], totals[32], bests[32];
     wait_for_producers();
     start_consumers();
     u32 row = block(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP;
-    if (slot == NO_TOKEN) return;
+    if (slot >= slot_count) return;
     SamplingParameters parameters = all_parameters[row];
     const float *maxima = all_maxima + (u64)row * groups;
     Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
@@ -587,12 +589,13 @@ KERNEL void BOUNDS(1024, 1)
 }
 
 // Marks the tokens of prompts as seen: tokens, slots (count); those outside the vocabulary are passed over.
-KERNEL void sampling_mark(const u32 *tokens, const u32 *slots, u32 *seen, u32 count, u32 vocabulary, u32 words) {
+KERNEL void sampling_mark(const u32 *tokens, const u32 *slots, u32 *seen, u32 count, u32 vocabulary, u32 words,
+                          u32 slot_count) {
     wait_for_producers();
     start_consumers();
     for (u32 index = block() * threads() + thread(); index < count; index += blocks() * threads()) {
         u32 token = tokens[index], slot = slots[index];
-        if (token >= vocabulary || slot == NO_TOKEN) continue;
+        if (token >= vocabulary || slot >= slot_count) continue;
         u32 *word = seen + (u64)slot * words + token / 32;
 #if AMD
         __hip_atomic_fetch_or(word, 1u << token % 32, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
