@@ -495,6 +495,11 @@ pub fn compile(name: &str, source: &str, target: &str) -> Result<Vec<u8>, Compil
         nvrtc::nvrtcResult::NVRTC_SUCCESS => Ok(()),
         other => Err(refused(other)),
     };
+    // SAFETY: only opens the library.
+    if !unsafe { nvrtc::is_culib_present() } {
+        let message = "libnvrtc.so was not found".to_owned();
+        return Err(CompileFault::Compiler(Fault { operation: "NVRTC", message, cause: Cause::Other }));
+    }
     let text = |text: &str| CString::new(text).map_err(|_| CompileFault::Source("a zero byte".to_owned()));
     let (source, name) = (text(source)?, text(name)?);
     let options =

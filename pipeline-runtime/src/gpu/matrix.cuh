@@ -5,10 +5,12 @@
 // operand_depth(p). The matrix units ask for another order along the depth, but a sum does not: both operands are
 // permuted alike, so that nothing is shuffled between memory and the product.
 //
+// What is NVIDIA's own here needs its warps of 32; a test build with warps of 64 has CDNA's layout.
+//
 // MATRIX_UNITS is 0 where a chip has none (gfx1030): multiply() is then right and slow, and kernels that can do
 // without it should.
 
-#if AMD && (defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__))
+#if !AMD && WARP == 64 || AMD && (defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__))
 #define MATRIX_UNITS 1
 #define PIECES 1
 #define SUMS 4
@@ -31,7 +33,7 @@
 
 // The row and the depth of a piece within the tile.
 DEVICE u32 operand_row(u32 piece) {
-#if AMD && PIECES != 2
+#if PIECES != 2
     return lane() % 16;
 #elif AMD && SUMS == 8 && MATRIX_UNITS
     return lane() % 16;
@@ -40,7 +42,7 @@ DEVICE u32 operand_row(u32 piece) {
 #endif
 }
 DEVICE u32 operand_depth(u32 piece) {
-#if AMD && PIECES == 1
+#if PIECES == 1
     return 8 * (lane() / 16);
 #elif AMD && PIECES == 4
     return 8 * piece;
@@ -53,7 +55,7 @@ DEVICE u32 operand_depth(u32 piece) {
 
 // The place in the result of a lane's sum: rows are those of a, columns the rows of b.
 DEVICE u32 sum_row(u32 index) {
-#if AMD && PIECES == 1
+#if PIECES == 1
     return 4 * (lane() / 16) + index;
 #elif AMD && PIECES == 4
     return 2 * index + lane() / 16;
@@ -64,7 +66,7 @@ DEVICE u32 sum_row(u32 index) {
 #endif
 }
 DEVICE u32 sum_column(u32 index) {
-#if AMD && MATRIX_UNITS
+#if MATRIX_UNITS && (AMD || WARP == 64)
     return lane() % 16;
 #else
     return 8 * (index / 4) + 2 * (lane() % 4) + index % 2;
@@ -94,7 +96,7 @@ struct __attribute__((aligned(32))) words8 {
 };
 #endif
 
-#if !AMD
+#if !AMD && WARP == 32
 DEVICE void multiply_16x8x16(float *sums, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1, bf16) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                  "{%0, %1, %2, %3};"
@@ -109,7 +111,7 @@ DEVICE void multiply_16x8x16(float *sums, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0
 }
 #endif
 
-#if !MATRIX_UNITS
+#if !MATRIX_UNITS || !AMD && WARP == 64
 DEVICE u32 word(const words4 &value, u32 index) {
     return index == 0 ? value.x : index == 1 ? value.y : index == 2 ? value.z : value.w;
 }
@@ -117,12 +119,38 @@ DEVICE u32 word(const words4 &value, u32 index) {
 
 // sums += a b^T. T is the type of the numbers in the operands.
 template <typename T> DEVICE void multiply(float (&sums)[SUMS], const operand &a, const operand &b) {
-#if !AMD
+#if !AMD && WARP == 32
     const words4 &a0 = a.piece[0], &a1 = a.piece[1];
     multiply_16x8x16(sums, a0.x, a1.x, a0.y, a1.y, b.piece[0].x, b.piece[0].y, T{});
     multiply_16x8x16(sums + 4, a0.x, a1.x, a0.y, a1.y, b.piece[1].x, b.piece[1].y, T{});
     multiply_16x8x16(sums, a0.z, a1.z, a0.w, a1.w, b.piece[0].z, b.piece[0].w, T{});
     multiply_16x8x16(sums + 4, a0.z, a1.z, a0.w, a1.w, b.piece[1].z, b.piece[1].w, T{});
+#elif !AMD && WARP == 64
+#pragma unroll
+    for (u32 pair = 0; pair < 4; pair++) {
+        u32 left[SUMS][4], right[4];
+        const u32 *lanes = of_lanes(word(b.piece[0], pair));
+#pragma unroll
+        for (u32 quarter = 0; quarter < 4; quarter++) right[quarter] = lanes[lane() % 16 + 16 * quarter];
+        warp_barrier();
+        lanes = of_lanes(word(a.piece[0], pair));
+#pragma unroll
+        for (u32 index = 0; index < SUMS; index++) {
+#pragma unroll
+            for (u32 quarter = 0; quarter < 4; quarter++) {
+                left[index][quarter] = lanes[4 * (lane() / 16) + index + 16 * quarter];
+            }
+        }
+        warp_barrier();
+#pragma unroll
+        for (u32 index = 0; index < SUMS; index++) {
+#pragma unroll
+            for (u32 quarter = 0; quarter < 4; quarter++) {
+                u32 x = left[index][quarter], y = right[quarter];
+                sums[index] += low(x, T{}) * low(y, T{}) + high(x, T{}) * high(y, T{});
+            }
+        }
+    }
 #elif PIECES == 1
     float4v total = {sums[0], sums[1], sums[2], sums[3]};
     const words4 &left = a.piece[0], &right = b.piece[0];

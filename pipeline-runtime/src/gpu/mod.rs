@@ -7,6 +7,8 @@
 pub mod cache;
 pub mod check;
 pub mod cuda;
+#[cfg(test)]
+mod dialect;
 pub mod driver;
 mod graph;
 pub mod hip;
@@ -437,6 +439,24 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for half::bf16 {}
 // SAFETY: as above.
 unsafe impl Plain for half::f16 {}
+
+/// Every source of kernels, to be compiled for chips that are not there.
+pub fn sources() -> &'static [&'static Source] {
+    use crate::kernels::{activation, attention, elementwise, embedding, matmul, norm, sampling, softmax};
+    static SOURCES: [&Source; 10] = [
+        &activation::gpu::SOURCE,
+        &attention::gpu::APPEND,
+        &attention::gpu::DECODE,
+        &attention::gpu::PREFILL,
+        &elementwise::gpu::SOURCE,
+        &embedding::gpu::SOURCE,
+        &matmul::gpu::SOURCE,
+        &norm::gpu::SOURCE,
+        &sampling::gpu::SOURCE,
+        &softmax::gpu::SOURCE,
+    ];
+    &SOURCES
+}
 
 /// How kernels call a number format: the end of their names.
 pub fn suffix(dtype: DType) -> &'static str {

@@ -21,6 +21,7 @@ typedef unsigned long long u64;
 #define KERNEL extern "C" __attribute__((global))
 #define DEVICE static __attribute__((device)) inline __attribute__((always_inline))
 #define DEVICE_MEMBER __attribute__((device)) inline __attribute__((always_inline))
+#define OUTLINED static __attribute__((device, noinline))
 #define SHARED __attribute__((shared))
 #define BOUNDS(threads, blocks) __attribute__((amdgpu_flat_work_group_size(1, threads)))
 #if defined(__AMDGCN_WAVEFRONT_SIZE)
@@ -34,10 +35,20 @@ typedef unsigned long long u64;
 #define KERNEL extern "C" __global__
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
+#define OUTLINED static __device__ __noinline__
 #define SHARED __shared__
 #define BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
+// A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and shared memory.
+// It takes the portable way, as AMD does, wherever kernels ask for NVIDIA's instructions.
+#if !defined(WARP)
 #define WARP 32
+#elif WARP == 64
+#undef __CUDA_ARCH__
+#define __CUDA_ARCH__ 0
 #endif
+#endif
+
+// DEVICE functions become part of their callers; OUTLINED ones do not, where the callers' size matters more.
 
 // Shared memory whose size the launch gives.
 #define DYNAMIC_SHARED(name) extern SHARED __attribute__((aligned(128))) u8 name[]
@@ -76,6 +87,13 @@ DEVICE void barrier() {
     __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
     __builtin_amdgcn_s_barrier();
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+#elif WARP == 64
+    // Of the 16 barriers each pair of warps has one: where none is left, that of a cluster of this one block serves.
+    if (threads() <= 15 * WARP) {
+        __syncthreads();
+    } else {
+        asm volatile("barrier.cluster.arrive;\nbarrier.cluster.wait;" ::: "memory");
+    }
 #else
     __syncthreads();
 #endif
@@ -86,6 +104,10 @@ DEVICE void warp_barrier() {
 #if AMD
     __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
     __builtin_amdgcn_wave_barrier();
+#elif WARP == 64
+    u32 number = warp() + (threads() <= 15 * WARP ? 1 : 0);
+    u32 lanes = threads() - warp() * WARP <= 32 ? 32 : 64;
+    asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(lanes) : "memory");
 #else
     __syncwarp();
 #endif
@@ -234,9 +256,23 @@ DEVICE float silu(float value) { return value / (1.0f + exponential(-value)); }
 
 // ---- lanes ------------------------------------------------------------------------------------------------------
 
+#if !AMD && WARP == 64
+// What the lanes of a warp hold, for all of them to read until the next warp_barrier().
+DEVICE const u32 *of_lanes(u32 value) {
+    SHARED u32 values[16][WARP];
+    values[warp()][lane()] = value;
+    warp_barrier();
+    return values[warp()];
+}
+#endif
+
 DEVICE u32 from_lane(u32 value, u32 source) {
 #if AMD
     return (u32)__builtin_amdgcn_ds_bpermute((int)(source * 4), (int)value);
+#elif WARP == 64
+    u32 result = of_lanes(value)[source % WARP];
+    warp_barrier();
+    return result;
 #else
     return __shfl_sync(0xffffffffu, value, source);
 #endif
@@ -246,6 +282,8 @@ DEVICE float from_lane(float value, u32 source) { return from_bits(from_lane(bit
 DEVICE u32 across(u32 value, u32 mask) {
 #if AMD
     return from_lane(value, lane() ^ mask);
+#elif WARP == 64
+    return mask < 32 ? __shfl_xor_sync(0xffffffffu, value, mask) : from_lane(value, lane() ^ mask);
 #else
     return __shfl_xor_sync(0xffffffffu, value, mask);
 #endif
@@ -256,6 +294,9 @@ DEVICE float across(float value, u32 mask) { return from_bits(across(bits(value)
 DEVICE u64 lanes_where(bool value) {
 #if AMD
     return (u64)__builtin_amdgcn_uicmp((u32)value, 0u, 33);  // 33: not equal
+#elif WARP == 64
+    u32 own = __ballot_sync(0xffffffffu, value), other = threads() - warp() * WARP <= 32 ? 0 : across(own, 32);
+    return lane() < 32 ? (u64)other << 32 | own : (u64)own << 32 | other;
 #else
     return __ballot_sync(0xffffffffu, value);
 #endif

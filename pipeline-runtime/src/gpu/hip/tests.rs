@@ -131,19 +131,38 @@ fn gpu_numbers_through_hip_are_those_of_cuda() {
     assert_eq!(numbers(&hip), numbers(&cuda));
 }
 
-/// All tests of the GPU once more, through HIP.
-#[test]
-fn gpu_tests_pass_through_hip() {
-    if env::var_os(TEST_HARDWARE).is_some() || testing::device(Hardware::Cuda).is_none() {
-        return;
-    }
+/// Runs all tests of the GPU once more, through HIP.
+fn run_tests_through_hip(variables: &[(&str, &str)]) {
     let tests = Command::new(env::current_exe().unwrap())
         .args(["gpu", "--test-threads=1"])
         .env(OVERRIDE, hip_on_cuda())
         .env(TEST_HARDWARE, "rocm")
         .env("PIPELINES_REQUIRE", "rocm")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let text = [tests.stdout, tests.stderr].concat();
     assert!(tests.status.success(), "{}", String::from_utf8_lossy(&text));
+}
+
+#[test]
+fn gpu_tests_pass_through_hip() {
+    if env::var_os(TEST_HARDWARE).is_none() && testing::device(Hardware::Cuda).is_some() {
+        run_tests_through_hip(&[]);
+    }
+}
+
+/// As CDNA has them; two warps of NVIDIA act as one.
+#[test]
+fn gpu_tests_pass_with_warps_of_64_lanes() {
+    if env::var_os(TEST_HARDWARE).is_some() {
+        return;
+    }
+    let Some(device) = testing::device(Hardware::Cuda) else { return };
+    match device.chip().target.as_str() {
+        old @ ("sm_75" | "sm_80" | "sm_86" | "sm_87" | "sm_89") => {
+            eprintln!("skipped: warps of 64 lanes need compute capability 9.0, this is {old}");
+        }
+        _ => run_tests_through_hip(&[("HIP_ON_CUDA_WARP", "64")]),
+    }
 }

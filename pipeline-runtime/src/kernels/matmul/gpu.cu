@@ -223,9 +223,8 @@ WARP_ROWS(f16, f16)
 // of activation row g. Which element is multiplied in which place of the instruction does not matter as long as it is
 // the same for both operands.
 constexpr u32 SPLIT = 8;
-constexpr u32 AHEAD = 2;   // steps under way to registers
-constexpr u32 FURTHER = 4; // steps before those under way to the second cache
-constexpr u32 STEP = 64;   // elements of the sums in a step: a cache line of each weight row
+constexpr u32 AHEAD = 3; // steps under way
+constexpr u32 STEP = 64; // elements of the sums in a step: a cache line of each weight row
 
 // The weights of one step of a warp: 4 groups of 8 weight rows, 2 parts of 32 elements.
 struct TileWeights {
@@ -239,7 +238,6 @@ template <typename T, bool PAIR> struct TileCursor {
     u32 begin, end, share, in, out;
     u32 pass, round, rounds;
     u64 offsets[4];
-    u64 line;   // of the row whose cache lines this lane asks for ahead
     u32 groups; // how many of the 4 groups have rows
 
     DEVICE_MEMBER void start_pass() {
@@ -252,8 +250,6 @@ template <typename T, bool PAIR> struct TileCursor {
             u32 row = first + smaller((PAIR ? group % 2 : group) * 8 + lane() / 4, larger(count, 1) - 1);
             offsets[group] = ((u64)(PAIR && group >= 2 ? out : 0) + row) * in + lane() % 4 * 8;
         }
-        u32 row = first + smaller((PAIR ? lane() / 8 % 2 : lane() / 8) * 8 + lane() % 8, larger(count, 1) - 1);
-        line = ((u64)(PAIR && lane() >= 16 ? out : 0) + row) * in;
     }
 
     // Element where the step begins.
@@ -269,11 +265,6 @@ template <typename T, bool PAIR> struct TileCursor {
                 stage.words[group][part] = stream16_if(weight + offsets[group] + k + part * 32, present);
             }
         }
-    }
-
-    DEVICE_MEMBER void ask() const {
-        u32 k = place();
-        if (k < in && (PAIR ? lane() / 8 % 2 : lane() / 8) < groups) prefetch(weight + line + k);
     }
 
     DEVICE_MEMBER void advance() {
@@ -306,20 +297,11 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
     TileWeights stages[AHEAD];
     words4 columns[AHEAD][OCTETS][2];
     u32 places[AHEAD];
-    // The norm needs the registers first: until it is done, the second cache takes what is under way.
-    TileCursor<T, PAIR> further = cursor;
-    auto load_stages = [&] {
 #pragma unroll
-        for (u32 depth = 0; depth < AHEAD; depth++) {
-            cursor.load(stages[depth]);
-            places[depth] = cursor.place();
-            cursor.advance();
-        }
-    };
-    if (!NORM) load_stages();
-    for (u32 depth = 0; depth < AHEAD + FURTHER; depth++) {
-        if (NORM || depth >= AHEAD) further.ask();
-        further.advance();
+    for (u32 depth = 0; depth < AHEAD; depth++) {
+        cursor.load(stages[depth]);
+        places[depth] = cursor.place();
+        cursor.advance();
     }
     wait_for_producers();
     start_consumers();
@@ -330,7 +312,6 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
         stride = in + 32;
         x = (const T *)shared;
         norm_rows((const float *)input, norm_weight, epsilon, (T *)shared, stride, rows, in);
-        load_stages();
     }
     auto load_columns = [&](words4(&target)[OCTETS][2], u32 k) {
 #pragma unroll
@@ -367,10 +348,6 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
                             multiply_16x8x16(sums[tile][octet], upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
                         }
                     }
-                }
-                if (FURTHER > 0) {
-                    further.ask();
-                    further.advance();
                 }
                 cursor.load(stage);
                 places[depth] = cursor.place();
@@ -414,7 +391,7 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
 }
 
 #define TILE_ROWS_OF(T, suffix, name, OCTETS, NORM, PAIR)                                                              \
-    KERNEL void BOUNDS(SPLIT * WARP, OCTETS == 1 ? 2 : 1)                                                         \
+    KERNEL void BOUNDS(SPLIT * WARP, 1)                                                         \
         tile_rows##name##_##suffix(const T *weight, const void *x, const float *norm_weight, float epsilon,            \
                                    const float *bias, void *y, u32 epilogue, u32 rows, u32 in, u32 out) {              \
         tile_rows<T, OCTETS, NORM, PAIR>(weight, x, norm_weight, epsilon, bias, y, epilogue, rows, in, out);           \

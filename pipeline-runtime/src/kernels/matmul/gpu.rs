@@ -74,29 +74,33 @@ pub struct FewRows<'a> {
 /// Whether [`few_rows`] can compute the norm of so many rows itself ([`Input::Norm`]): they must fit a block's shared
 /// memory.
 pub fn takes_norm(device: &Device, rows: usize, in_features: usize, dtype: DType) -> bool {
-    rows <= FEW_ROWS && shared_for_norm(device, rows, in_features, dtype) <= shared_limit(device, rows)
-}
-
-/// Shared memory for normed rows.
-fn shared_for_norm(device: &Device, rows: usize, in_features: usize, dtype: DType) -> usize {
-    let stride =
-        if on_tiles(device, in_features, dtype) { in_features + 32 } else { in_features.next_multiple_of(8) };
-    rows.saturating_mul(stride).saturating_mul(dtype.size())
-}
-
-/// What a block can have beside the sums that the kernels declare: (2, 8 warps, 8 or 16 rows, 36) `f32` and the
-/// norm's.
-fn shared_limit(device: &Device, rows: usize) -> usize {
+    // What the kernels declare: two sets of sums (8 warps, 8 or 16 rows, 36) `f32` and the norm's own.
     let declared = 2 * 8 * rows.next_multiple_of(8) * 36 * 4 + 512;
-    (device.chip().shared_per_block as usize).saturating_sub(declared)
+    let shape = MatmulShape { rows, in_features, out_features: 0 };
+    let needed = plan(device, shape, dtype, true).shared.saturating_add(declared);
+    rows <= FEW_ROWS && needed <= device.chip().shared_per_block as usize
 }
 
-/// Whether the tensor cores take the product.
-fn on_tiles(device: &Device, in_features: usize, dtype: DType) -> bool {
-    device.hardware() == Hardware::Cuda
+/// How a product is launched.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// On tensor cores.
+    tiles: bool,
+    /// Bytes of shared memory that the launch asks for.
+    shared: usize,
+}
+
+/// Tensor cores where there are some that take the shape, and shared memory for normed rows.
+fn plan(device: &Device, shape: MatmulShape, dtype: DType, norm: bool) -> Plan {
+    let MatmulShape { rows, in_features, .. } = shape;
+    let tiles = device.hardware() == Hardware::Cuda
         && dtype != DType::F32
         && in_features > 0
-        && in_features.is_multiple_of(64)
+        && in_features.is_multiple_of(64);
+    // Behind each row the kernel on tensor cores leaves 64 bytes free, so that rows lie in different banks.
+    let stride = if tiles { in_features + 32 } else { in_features.next_multiple_of(8) };
+    let shared = rows.saturating_mul(stride).saturating_mul(dtype.size());
+    Plan { tiles, shared: if norm { shared } else { 0 } }
 }
 
 /// The product of few rows, bound by reading the weights once.
@@ -119,10 +123,10 @@ pub fn few_rows(device: &Device, product: &FewRows<'_>) -> Result<()> {
         assert!(!swiglu, "few_rows: SwiGLU takes no bias");
         expect(bias, "bias", &[out_features], 4);
     }
-    let (x, norm_weight, epsilon, shared) = match input {
+    let (x, norm_weight, epsilon) = match input {
         Input::Rows(x) => {
             expect(x, "x", &[rows, in_features], dtype.size());
-            (x, 0, 0.0, 0)
+            (x, 0, 0.0)
         }
         Input::Norm { hidden, weight, epsilon } => {
             expect(hidden, "hidden", &[rows, in_features], 4);
@@ -131,15 +135,17 @@ pub fn few_rows(device: &Device, product: &FewRows<'_>) -> Result<()> {
                 takes_norm(device, rows, in_features, dtype),
                 "few_rows: the norm of {rows} rows does not fit"
             );
-            (hidden, weight.address(), epsilon, shared_for_norm(device, rows, in_features, dtype))
+            (hidden, weight.address(), epsilon)
         }
     };
     if rows == 0 || out_features == 0 {
         return Ok(());
     }
-    let source = if matches!(input, Input::Rows(_)) { "x" } else { "hidden" };
+    let norm = matches!(input, Input::Norm { .. });
+    let source = if norm { "hidden" } else { "x" };
+    let plan = plan(device, shape, dtype, norm);
     let multiprocessors = device.chip().multiprocessors as usize;
-    let (kernel, blocks) = if on_tiles(device, in_features, dtype) {
+    let (kernel, blocks) = if plan.tiles {
         let octets = rows.next_multiple_of(8);
         let pair = if swiglu { "_swiglu" } else { "" };
         // One block a multiprocessor: the blocks of the next kernel find room beside it and ask for their weights.
@@ -156,7 +162,8 @@ pub fn few_rows(device: &Device, product: &FewRows<'_>) -> Result<()> {
         let blocks = out_features.div_ceil(outputs).min(4 * multiprocessors);
         (format!("warp_rows{most}_{source}_{}", suffix(dtype)), blocks)
     };
-    let launch = Launch::new(device, &SOURCE, &kernel).grid(blocks, 1, 1).threads(THREADS).shared(shared);
+    let launch =
+        Launch::new(device, &SOURCE, &kernel).grid(blocks, 1, 1).threads(THREADS).shared(plan.shared);
     let launch = launch.buffer(weight).buffer(x).address(norm_weight).float(epsilon);
     let launch = launch.address(bias.map_or(0, Buffer::address)).buffer(y).number(epilogue as usize);
     // SAFETY: every buffer holds its shape, and shared memory is as large as the normed rows.

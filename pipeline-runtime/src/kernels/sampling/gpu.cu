@@ -2,11 +2,12 @@
 // order, the same order of equals, and the same bits, since the exponential is computed by basic arithmetic alone and
 // weights are summed as whole numbers, in which no order of summation matters.
 //
-// logits: (rows, vocabulary) f32. Two launches. sampling_scan, of many blocks a row, reduces the row to the highest
+// logits: (rows, vocabulary) f32. sampling_scan, of many blocks a row, reduces the row to the highest
 // score of every GROUP tokens and to the sum of its exponentials. sampling_choose, of one block a row, takes from the
 // groups' maxima a bound that at least top_k scores reach, reads the few groups that reach it, and settles the rest on
 // that short list. Where no short list can do (a flat distribution without top_k, say) it goes over the whole row, digit
-// by digit of the scores.
+// by digit of the scores. Where a row has no top_k, sampling_weigh, between the two and of many blocks, spares it the
+// sum of all weights.
 
 constexpr u32 GROUP = 128;                        // tokens with one maximum
 constexpr u32 SCAN_GROUPS = 4;                    // groups that a warp scans
@@ -165,10 +166,13 @@ KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingPara
     }
 }
 
-// ---- second launch ----------------------------------------------------------------------------------------------
+// ---- between the two --------------------------------------------------------------------------------------------
 
 DEVICE u64 across(u64 value, u32 mask) {
     return (u64)across((u32)(value >> 32), mask) << 32 | across((u32)value, mask);
+}
+DEVICE u64 from_lane(u64 value, u32 source) {
+    return (u64)from_lane((u32)(value >> 32), source) << 32 | from_lane((u32)value, source);
 }
 DEVICE u64 warp_total(u64 value) {
 #pragma unroll
@@ -181,26 +185,38 @@ DEVICE u32 warp_total(u32 value) {
     return value;
 }
 
-// Over the block, in each thread; begins and ends with a barrier.
-DEVICE u64 block_total(u64 value, u64 *scratch) {
-    value = warp_total(value);
-    barrier();
-    if (lane() == 0) scratch[warp()] = value;
-    barrier();
-    u64 total = 0;
-    for (u32 index = 0; index < warps(); index++) total += scratch[index];
-    barrier();
-    return total;
+// grid: as sampling_scan. weights: (rows, ceil(vocabulary / GROUP)), the sum of the weights of each group, for the rows
+// whose choice top_k does not limit.
+KERNEL void BOUNDS(256, 1) sampling_weigh(const float *logits, const SamplingParameters *all_parameters, const u32 *seen,
+                                          const u32 *slots, const float *all_maxima, u64 *weights, u32 vocabulary,
+                                          u32 words, u32 slot_count) {
+    SHARED float bests[32];
+    wait_for_producers();
+    start_consumers();
+    u32 row = block_y(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP;
+    if (slot >= slot_count) return;
+    SamplingParameters parameters = all_parameters[row];
+    if (parameters.temperature == 0.0f || (parameters.top_k > 0 && parameters.top_k < vocabulary)) return;
+    Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
+                     parameters.repetition_penalty, parameters.temperature};
+    const float *maxima = all_maxima + (u64)row * groups;
+    float best = -INFINITE;
+    for (u32 group = thread(); group < groups; group += threads()) best = maximum(best, maxima[group]);
+    float highest = scores.warm(block_max(best, bests));
+    u32 first_group = (block() * warps() + warp()) * SCAN_GROUPS;
+    for (u32 group = first_group; group < smaller(first_group + SCAN_GROUPS, groups); group++) {
+        u64 total = 0;
+#pragma unroll
+        for (u32 part = 0; part < GROUP / WARP; part++) {
+            u32 token = group * GROUP + part * WARP + lane();
+            if (token < vocabulary) total += weight_of(scores.at(token), highest, parameters.weight_bits);
+        }
+        total = warp_total(total);
+        if (lane() == 0) weights[(u64)row * groups + group] = total;
+    }
 }
 
-// In how many threads of the block present is true.
-DEVICE u32 block_count(bool present, u64 *scratch) {
-#if AMD
-    return (u32)block_total(present ? 1u : 0u, scratch);
-#else
-    return (u32)__syncthreads_count(present);
-#endif
-}
+// ---- last launch ------------------------------------------------------------------------------------------------
 
 DEVICE u32 shared_add(u32 *address, u32 value) {
 #if AMD
@@ -240,12 +256,33 @@ struct Choice {
         u64 histogram[DIGITS];
     };
 };
+static SHARED Choice shared;
+
+// Over the block, in each thread; begins and ends with a barrier.
+OUTLINED u64 block_total(u64 value) {
+    value = warp_total(value);
+    barrier();
+    if (lane() == 0) shared.scratch[warp()] = value;
+    barrier();
+    u64 total = warp_total(lane() < warps() ? shared.scratch[lane()] : (u64)0);
+    barrier();
+    return total;
+}
+
+// In how many threads of the block present is true.
+DEVICE u32 block_count(bool present) {
+#if AMD || WARP == 64
+    return (u32)block_total(present ? 1u : 0u);
+#else
+    return (u32)__syncthreads_count(present);
+#endif
+}
 
 // The first token of the row whose penalised score is the highest.
-DEVICE u32 first_highest(const Scores &scores, const float *maxima, u32 groups, u32 vocabulary, float highest,
-                         Choice &shared) {
+OUTLINED u32 first_highest(const Scores &scores, const float *maxima, u32 groups, u32 vocabulary, float highest) {
     if (thread() == 0) shared.listed = NO_TOKEN, shared.token = NO_TOKEN;
     barrier();
+#pragma unroll 1
     for (u32 group = thread(); group < groups; group += threads()) {
         if (maxima[group] == highest) {
             shared_min(&shared.listed, group);
@@ -261,9 +298,8 @@ DEVICE u32 first_highest(const Scores &scores, const float *maxima, u32 groups, 
 
 // Whether a short list decides, and then the token in shared.token. k: how many of the greatest scores the list must
 // hold; 0 < k. whole: top_k does not limit the choice, so that the list must hold what top-p and min-p leave.
-DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &parameters, const float *maxima, u32 groups,
-                             u32 vocabulary, u32 k, bool whole, u64 row_total, float highest, u64 random,
-                             Choice &shared) {
+OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &parameters, const float *maxima, u32 groups,
+                             u32 vocabulary, u32 k, bool whole, u64 row_total, float highest, u64 random) {
     if (groups < k || k > LISTED_GROUPS) return false;
     // A bound that at least k groups reach, and few more: halving between keys of which the lower is reached by at
     // least k and the upper by fewer.
@@ -278,13 +314,14 @@ DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &par
         u32 middle = distance && upper - lower > distance ? upper - distance : lower + (upper - lower) / 2;
         u32 count;
         if (groups <= threads()) {
-            count = block_count(first_key >= middle, shared.scratch);
+            count = block_count(first_key >= middle);
         } else {
             u32 mine = (first_key >= middle) + (second_key >= middle);
+#pragma unroll 1
             for (u32 group = second + threads(); group < groups; group += threads()) {
                 mine += key_of(scores.warm(maxima[group])) >= middle;
             }
-            count = (u32)block_total(mine, shared.scratch);
+            count = (u32)block_total(mine);
         }
         if (count >= k) {
             lower = middle;
@@ -300,11 +337,13 @@ DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &par
 
     if (thread() == 0) shared.count = 0, shared.listed = 0;
     barrier();
+#pragma unroll 1
     for (u32 group = thread(); group < groups; group += threads()) {
         if (key_of(scores.warm(maxima[group])) >= lower) shared.list.groups[shared_add(&shared.listed, 1u)] = group;
     }
     barrier();
     u32 listed = shared.listed;
+#pragma unroll 1
     for (u32 index = warp(); index < listed; index += warps()) {
         u32 first = shared.list.groups[index] * GROUP;
 #pragma unroll
@@ -326,9 +365,11 @@ DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &par
     if (count > CANDIDATES) return false;
 
     // A warp a candidate: how many are likelier, and their weights.
+#pragma unroll 1
     for (u32 index = warp(); index < count; index += warps()) {
         u64 order = shared.list.order[index], weight = 0;
         u32 likelier = 0;
+#pragma unroll 1
         for (u32 other = lane(); other < count; other += WARP) {
             if (shared.list.order[other] > order) likelier++, weight += shared.list.weight[other];
         }
@@ -342,11 +383,12 @@ DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &par
     barrier();
     u32 least = whole ? lower : shared.key;
     u64 mine = 0;
+#pragma unroll 1
     for (u32 index = thread(); index < count; index += threads()) {
         if (shared.list.order[index] >> 32 < least) shared.list.weight[index] = 0;
         mine += shared.list.weight[index];
     }
-    u64 total = block_total(mine, shared.scratch);
+    u64 total = block_total(mine);
     u64 removable = 0;
     if (whole) {
         removable = (u64)(parameters.removable * (double)row_total);
@@ -359,6 +401,7 @@ DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &par
         removable = (u64)(parameters.removable * (double)total);
     }
     mine = 0;
+#pragma unroll 1
     for (u32 index = thread(); index < count; index += threads()) {
         // Nothing is likelier than what has nothing above it, and that stays whatever top_p is.
         u64 above = shared.list.above[index], weight = shared.list.weight[index];
@@ -366,12 +409,14 @@ DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &par
         if (cut || weight < parameters.least_weight) shared.list.weight[index] = weight = 0;
         mine += weight;
     }
-    u64 point = multiply_high(random, block_total(mine, shared.scratch));
+    u64 point = multiply_high(random, block_total(mine));
     // In the order of the tokens.
+#pragma unroll 1
     for (u32 index = warp(); index < count; index += warps()) {
         u64 own_weight = shared.list.weight[index], before = 0;
         if (own_weight == 0) continue;
         u32 token = ~(u32)shared.list.order[index];
+#pragma unroll 1
         for (u32 other = lane(); other < count; other += WARP) {
             if (~(u32)shared.list.order[other] < token) before += shared.list.weight[other];
         }
@@ -385,14 +430,16 @@ DEVICE bool choose_from_list(const Scores &scores, const SamplingParameters &par
 // Going down from the likeliest, the key at which what is counted (one for each score, or its weight) reaches target,
 // in shared.key; what is counted above it is in shared.above. Scores below least and weights of zero count nothing.
 template <bool WEIGHTED>
-DEVICE void select_key(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, u32 least, float highest,
-                       u64 target, Choice &shared) {
+OUTLINED void select_key(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, u32 least, float highest,
+                       u64 target) {
     u32 prefix = 0, above_bits = 32;
     if (thread() == 0) shared.above = 0;
     for (u32 level = 0; level < 3; level++) {
         u32 width = level < 2 ? 11 : 10, shift = above_bits - width;
+#pragma unroll 1
         for (u32 digit = thread(); digit < DIGITS; digit += threads()) shared.histogram[digit] = 0;
         barrier();
+#pragma unroll 1
         for (u32 token = thread(); token < vocabulary; token += threads()) {
             float score = scores.at(token);
             u32 key = key_of(score);
@@ -406,11 +453,11 @@ DEVICE void select_key(const Scores &scores, const SamplingParameters &parameter
             constexpr u32 EACH = DIGITS / WARP;
             u32 greatest = DIGITS - 1 - lane() * EACH;
             u64 own = 0, before = shared.above;
+#pragma unroll 1
             for (u32 index = 0; index < EACH; index++) own += shared.histogram[greatest - index];
             u64 up_to = own;
             for (u32 step = 1; step < WARP; step *= 2) {
-                u64 lower = (u64)from_lane((u32)(up_to >> 32), lane() - step & (WARP - 1)) << 32 |
-                            from_lane((u32)up_to, lane() - step & (WARP - 1));
+                u64 lower = from_lane(up_to, lane() - step & (WARP - 1));
                 if (lane() >= step) up_to += lower;
             }
             u64 above = before + up_to - own;
@@ -432,11 +479,11 @@ DEVICE void select_key(const Scores &scores, const SamplingParameters &parameter
 }
 
 // The token in shared.token, by going over the whole row.
-DEVICE void choose_from_row(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, float highest,
-                            u64 random, Choice &shared) {
+OUTLINED void choose_from_row(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, float highest,
+                            u64 random) {
     u32 least = 0;
     if (parameters.top_k > 0 && parameters.top_k < vocabulary) {
-        select_key<false>(scores, parameters, vocabulary, 0, highest, parameters.top_k, shared);
+        select_key<false>(scores, parameters, vocabulary, 0, highest, parameters.top_k);
         least = shared.key;
         barrier();
     }
@@ -444,14 +491,15 @@ DEVICE void choose_from_row(const Scores &scores, const SamplingParameters &para
     u64 equals_kept = ~(u64)0;
     if (parameters.removable > 0.0) {
         u64 mine = 0;
+#pragma unroll 1
         for (u32 token = thread(); token < vocabulary; token += threads()) {
             float score = scores.at(token);
             if (key_of(score) >= least) mine += weight_of(score, highest, parameters.weight_bits);
         }
-        u64 total = block_total(mine, shared.scratch), removable = (u64)(parameters.removable * (double)total);
+        u64 total = block_total(mine), removable = (u64)(parameters.removable * (double)total);
         // The likeliest stays whatever top_p is.
         u64 budget = total > removable ? total - removable : 1;
-        select_key<true>(scores, parameters, vocabulary, least, highest, budget, shared);
+        select_key<true>(scores, parameters, vocabulary, least, highest, budget);
         least = shared.key;
         u64 weight = weight_of(score_of(least), highest, parameters.weight_bits);
         equals_kept = (budget - shared.above + weight - 1) / weight;
@@ -462,16 +510,19 @@ DEVICE void choose_from_row(const Scores &scores, const SamplingParameters &para
     u64 equals_before = 0;
     if (equals_kept != ~(u64)0) {
         u64 equals = 0;
+#pragma unroll 1
         for (u32 token = first + lane(); token < end; token += WARP) equals += key_of(scores.at(token)) == least;
         equals = warp_total(equals);
         if (lane() == 0) shared.scratch[warp()] = equals;
         barrier();
+#pragma unroll 1
         for (u32 index = 0; index < warp(); index++) equals_before += shared.scratch[index];
         barrier();
     }
     // A chunk is WARP neighbouring tokens. walk(chunk, weight) until it returns true.
     auto walk = [&](auto &&visit) {
         u64 equals = equals_before;
+#pragma unroll 1
         for (u32 chunk = first; chunk < end; chunk += WARP) {
             u32 token = chunk + lane();
             float score = token < end ? scores.at(token) : -INFINITE;
@@ -499,6 +550,7 @@ DEVICE void choose_from_row(const Scores &scores, const SamplingParameters &para
     if (lane() == 0) shared.scratch[warp()] = mine;
     barrier();
     u64 total = 0, before = 0;
+#pragma unroll 1
     for (u32 index = 0; index < warps(); index++) {
         if (index < warp()) before += shared.scratch[index];
         total += shared.scratch[index];
@@ -508,29 +560,69 @@ DEVICE void choose_from_row(const Scores &scores, const SamplingParameters &para
         walk([&](u32 chunk, u64 weight) {
             u64 up_to = weight;
             for (u32 step = 1; step < WARP; step *= 2) {
-                u64 lower = (u64)from_lane((u32)(up_to >> 32), lane() - step & (WARP - 1)) << 32 |
-                            from_lane((u32)up_to, lane() - step & (WARP - 1));
+                u64 lower = from_lane(up_to, lane() - step & (WARP - 1));
                 if (lane() >= step) up_to += lower;
             }
             if (weight > 0 && before + up_to - weight <= point && point < before + up_to) shared.token = chunk + lane();
-            before += (u64)from_lane((u32)(up_to >> 32), WARP - 1) << 32 | from_lane((u32)up_to, WARP - 1);
+            before += from_lane(up_to, WARP - 1);
             return before > point;
         });
     }
     barrier();
 }
 
-// grid: rows. maxima and partial are what sampling_scan left, parts its blocks a row. Steps are counted for each row:
+// Where nothing but the temperature shapes the distribution: the token in shared.token, from the groups' weights.
+OUTLINED void choose_from_groups(const Scores &scores, const SamplingParameters &parameters, const u64 *weights, u32 groups,
+                                 u32 vocabulary, float highest, u64 total, u64 random) {
+    u64 point = multiply_high(random, total);
+    // A thread takes neighbouring groups, so that sums go along the row.
+    u32 each = (groups + threads() - 1) / threads(), first = thread() * each, end = smaller(first + each, groups);
+    u64 own = 0;
+#pragma unroll 1
+    for (u32 group = first; group < end; group++) own += weights[group];
+    u64 up_to = own;
+    for (u32 step = 1; step < WARP; step *= 2) {
+        u64 lower = from_lane(up_to, lane() - step & (WARP - 1));
+        if (lane() >= step) up_to += lower;
+    }
+    barrier();
+    if (lane() == WARP - 1) shared.scratch[warp()] = up_to;
+    barrier();
+    u64 before = up_to - own;
+#pragma unroll 1
+    for (u32 index = 0; index < warp(); index++) before += shared.scratch[index];
+    if (before <= point && point - before < own) {
+        u32 group = first;
+        while (before + weights[group] <= point) before += weights[group++];
+        shared.listed = group;
+        shared.above = before;
+    }
+    barrier();
+    if (warp() != 0) return;
+    before = shared.above;
+    for (u32 part = 0; part < GROUP / WARP; part++) {
+        u32 token = shared.listed * GROUP + part * WARP + lane();
+        own = token < vocabulary ? weight_of(scores.at(token), highest, parameters.weight_bits) : 0;
+        up_to = own;
+        for (u32 step = 1; step < WARP; step *= 2) {
+            u64 lower = from_lane(up_to, lane() - step & (WARP - 1));
+            if (lane() >= step) up_to += lower;
+        }
+        if (own > 0 && before + up_to - own <= point && point < before + up_to) shared.token = token;
+        before += from_lane(up_to, WARP - 1);
+    }
+}
+
+// grid: rows. weights is null where sampling_weigh was not launched. maxima and partial are what sampling_scan left, parts its blocks a row. Steps are counted for each row:
 // random (capacity, rows) holds a random number of 64 bits for each, and the token and its log-probability are appended
 // to chosen and log_probabilities (capacity, rows), both around a ring. The token becomes tokens[row], positions[row]
 // grows by one, and the token is marked in seen. Logits that are no numbers, or all negative infinity, give the token
 // NO_TOKEN and a log-probability that is no number.
 KERNEL void BOUNDS(1024, 1)
     sampling_choose(const float *logits, const SamplingParameters *all_parameters, u32 *seen, const u32 *slots,
-                    const float *all_maxima, const float *partial, const u64 *random, u32 *steps, u32 *tokens,
+                    const float *all_maxima, const float *partial, const u64 *all_weights, const u64 *random, u32 *steps, u32 *tokens,
                     u32 *positions, u32 *chosen, float *log_probabilities, u32 vocabulary, u32 words, u32 parts,
                     u32 capacity, u32 rows, u32 slot_count) {
-    SHARED Choice shared;
     SHARED float tops[32], totals[32], bests[32];
     wait_for_producers();
     start_consumers();
@@ -543,12 +635,15 @@ KERNEL void BOUNDS(1024, 1)
     u32 step = steps[row];
     u64 place = (u64)(step % capacity) * rows + row, drawn = random ? random[place] : 0;
     float best = -INFINITE, top = -INFINITE, sum = 0.0f;
+#pragma unroll 1
     for (u32 group = thread(); group < groups; group += threads()) best = maximum(best, maxima[group]);
+#pragma unroll 1
     for (u32 part = thread(); part < parts; part += threads()) {
         top = maximum(top, partial[((u64)row * parts + part) * 2]);
     }
     best = block_max(best, bests);
     top = block_max(top, tops);
+#pragma unroll 1
     for (u32 part = thread(); part < parts; part += threads()) {
         const float *source = partial + ((u64)row * parts + part) * 2;
         if (source[1] > 0.0f) sum += source[1] * exponential(source[0] - top);
@@ -559,22 +654,33 @@ KERNEL void BOUNDS(1024, 1)
     if (valid) {
         float highest = parameters.temperature > 0.0f ? scores.warm(best) : INFINITE;
         if (!(highest > -INFINITE && highest < INFINITE)) {
-            first_highest(scores, maxima, groups, vocabulary, best, shared);
+            first_highest(scores, maxima, groups, vocabulary, best);
         } else {
             bool whole = parameters.top_k == 0 || parameters.top_k >= vocabulary;
             bool listable = !whole || parameters.removable > 0.0 || parameters.least_weight > 0;
+            const u64 *weights = all_weights && whole ? all_weights + (u64)row * groups : nullptr;
             u64 total = 0;
-            if (whole && parameters.removable > 0.0) {
+            if (weights) {
+#pragma unroll 1
+                for (u32 group = thread(); group < groups; group += threads()) total += weights[group];
+                total = block_total(total);
+            } else if (whole && listable && parameters.removable > 0.0) {
+#pragma unroll 1
                 for (u32 token = thread(); token < vocabulary; token += threads()) {
                     total += weight_of(scores.at(token), highest, parameters.weight_bits);
                 }
-                total = block_total(total, shared.scratch);
+                total = block_total(total);
             }
-            u32 k = whole ? smaller(SHORT_LIST, groups) : parameters.top_k;
-            bool decided = listable && choose_from_list(scores, parameters, maxima, groups, vocabulary, k, whole, total,
-                                                        highest, drawn, shared);
-            barrier();
-            if (!decided) choose_from_row(scores, parameters, vocabulary, highest, drawn, shared);
+            if (weights && !listable) {
+                choose_from_groups(scores, parameters, weights, groups, vocabulary, highest, total, drawn);
+                barrier();
+            } else {
+                u32 k = whole ? smaller(SHORT_LIST, groups) : parameters.top_k;
+                bool decided = listable && choose_from_list(scores, parameters, maxima, groups, vocabulary, k, whole,
+                                                            total, highest, drawn);
+                barrier();
+                if (!decided) choose_from_row(scores, parameters, vocabulary, highest, drawn);
+            }
         }
     }
     if (thread() != 0) return;
@@ -593,6 +699,7 @@ KERNEL void sampling_mark(const u32 *tokens, const u32 *slots, u32 *seen, u32 co
                           u32 slot_count) {
     wait_for_producers();
     start_consumers();
+#pragma unroll 1
     for (u32 index = block() * threads() + thread(); index < count; index += blocks() * threads()) {
         u32 token = tokens[index], slot = slots[index];
         if (token >= vocabulary || slot >= slot_count) continue;

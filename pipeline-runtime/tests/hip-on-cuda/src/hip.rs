@@ -17,6 +17,15 @@ const ERROR_INVALID_MEMCPY_DIRECTION: c_int = 21;
 const ERROR_NO_DEVICE: c_int = 100;
 const ERROR_LAUNCH_FAILURE: c_int = 719;
 
+/// Whether a warp has 64 lanes, as on CDNA: kernels are then compiled for two of NVIDIA's warps acting as one, and a
+/// block has the shared memory of CDNA. Needs a chip of compute capability 9 or later.
+fn wide() -> bool {
+    std::env::var_os("HIP_ON_CUDA_WARP").is_some_and(|lanes| lanes == "64")
+}
+
+/// Shared memory of a block on CDNA.
+const SHARED_OF_CDNA: c_int = 64 << 10;
+
 /// HIP took CUDA's numbers, and has one for what CUDA tells apart.
 fn hip(result: CUresult) -> c_int {
     match result {
@@ -111,7 +120,17 @@ unsafe extern "C" fn hipDeviceGetAttribute(value: *mut c_int, attribute: c_int, 
         87 => Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE,
         _ => return ERROR_INVALID_VALUE,
     };
-    forward!(cuDeviceGetAttribute(value, attribute, device))
+    let result = forward!(cuDeviceGetAttribute(value, attribute, device));
+    if result == SUCCESS && wide() {
+        // SAFETY: by HIP's contract; the number was just written.
+        let value = unsafe { &mut *value };
+        match attribute {
+            Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE => *value = 64,
+            Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN => *value = SHARED_OF_CDNA,
+            _ => {}
+        }
+    }
+    result
 }
 
 #[unsafe(no_mangle)]
@@ -147,8 +166,11 @@ unsafe extern "C" fn hipGetDevicePropertiesR0600(properties: *mut Properties, de
         }
     }
     // With features behind the name, as AMD's chips have.
-    let generation = if major >= 9 { "a" } else { "" };
-    let name = format!("sm_{major}{minor}{generation}:sramecc+:xnack-");
+    let name = match wide() {
+        true => format!("{}sm_{major}{minor}", crate::WIDE),
+        false => format!("sm_{major}{minor}{}", if major >= 9 { "a" } else { "" }),
+    };
+    let name = format!("{name}:sramecc+:xnack-");
     // SAFETY: by HIP's contract there is room for the whole structure, and all of it may be zero.
     let properties = unsafe {
         ptr::write_bytes(properties, 0, 1);

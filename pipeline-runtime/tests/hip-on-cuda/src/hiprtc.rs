@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 
+use crate::WIDE;
 use cudarc::nvrtc::sys::{self as nvrtc, nvrtcProgram};
 
 const SUCCESS: c_int = 0;
@@ -60,8 +61,15 @@ unsafe extern "C" fn hiprtcCompileProgram(
     for index in 0..count as usize {
         // SAFETY: by hipRTC's contract.
         let option = unsafe { CStr::from_ptr(*options.add(index)) };
-        if option != c"-O3" {
-            forwarded.push(option.to_owned());
+        let text = option.to_string_lossy();
+        match text.strip_prefix("--gpu-architecture=").and_then(|chip| chip.strip_prefix(WIDE)) {
+            Some(chip) => {
+                let chip =
+                    CString::new(format!("--gpu-architecture={chip}")).expect("made of a text without zeros");
+                forwarded.extend([chip, c"-DWARP=64".to_owned()]);
+            }
+            None if option == c"-O3" => {}
+            None => forwarded.push(option.to_owned()),
         }
     }
     let options: Vec<*const c_char> = forwarded.iter().map(|option| option.as_ptr()).collect();
