@@ -63,9 +63,6 @@ struct Function {
     shared: u32,
 }
 
-/// Bytes of shared memory that every kernel can have without asking.
-const SHARED_UNASKED: u32 = 48 << 10;
-
 impl fmt::Debug for Device {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{self}")
@@ -327,12 +324,13 @@ impl Device {
                     .map_err(|fault| self.error_in(kernel, fault))?
             }
         };
-        if shared > SHARED_UNASKED {
+        // Whether it fits without asking depends on what the kernel declares itself.
+        if shared > 0 {
             // SAFETY: the kernel was just found.
             unsafe { self.0.driver.allow_shared(handle, shared) }
                 .map_err(|fault| self.error_in(kernel, fault))?;
         }
-        kernels.functions.insert(key, Function { handle, shared: shared.max(SHARED_UNASKED) });
+        kernels.functions.insert(key, Function { handle, shared });
         Ok(handle)
     }
 
@@ -423,7 +421,20 @@ unsafe impl Plain for half::f16 {}
 
 /// Every source of kernels, to be compiled for chips that are not there.
 pub fn sources() -> &'static [&'static Source] {
-    &[]
+    use crate::kernels::{activation, attention, elementwise, embedding, matmul, norm, sampling, softmax};
+    static SOURCES: [&Source; 10] = [
+        &activation::gpu::SOURCE,
+        &attention::gpu::APPEND,
+        &attention::gpu::DECODE,
+        &attention::gpu::PREFILL,
+        &elementwise::gpu::SOURCE,
+        &embedding::gpu::SOURCE,
+        &matmul::gpu::SOURCE,
+        &norm::gpu::SOURCE,
+        &sampling::gpu::SOURCE,
+        &softmax::gpu::SOURCE,
+    ];
+    &SOURCES
 }
 
 /// How kernels call a number format: the end of their names.

@@ -20,6 +20,8 @@ typedef unsigned long long u64;
 #if AMD
 #define KERNEL extern "C" __attribute__((global))
 #define DEVICE static __attribute__((device)) inline __attribute__((always_inline))
+#define DEVICE_MEMBER __attribute__((device)) inline __attribute__((always_inline))
+#define OUTLINED static __attribute__((device, noinline))
 #define SHARED __attribute__((shared))
 #define BOUNDS(threads, blocks) __attribute__((amdgpu_flat_work_group_size(1, threads)))
 #if defined(__AMDGCN_WAVEFRONT_SIZE)
@@ -32,6 +34,8 @@ typedef unsigned long long u64;
 #else
 #define KERNEL extern "C" __global__
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
+#define OUTLINED static __device__ __noinline__
 #define SHARED __shared__
 #define BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 // A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and the last 4 KiB of
@@ -43,6 +47,11 @@ typedef unsigned long long u64;
 #define __CUDA_ARCH__ 0
 #endif
 #endif
+
+// DEVICE functions become part of their callers; OUTLINED ones do not, where the callers' size matters more.
+
+// Shared memory whose size the launch gives.
+#define DYNAMIC_SHARED(name) extern SHARED __attribute__((aligned(128))) u8 name[]
 
 #define INFINITE from_bits(0x7f800000u)
 #define LOG2E 1.4426950408889634f
@@ -358,6 +367,48 @@ DEVICE words4 stream16(const void *address) {
                  : "l"(address));
     return value;
 #endif
+}
+
+// The same where present is true, and zeros where not.
+DEVICE words4 stream16_if(const void *address, bool present) {
+#if AMD
+    return present ? stream16(address) : words4{0, 0, 0, 0};
+#else
+    words4 value;
+    asm volatile("{\n"
+                 ".reg .pred present;\n"
+                 "setp.ne.u32 present, %5, 0;\n"
+                 "mov.u32 %0, 0;\nmov.u32 %1, 0;\nmov.u32 %2, 0;\nmov.u32 %3, 0;\n"
+                 "@present ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+                 "}"
+                 : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
+                 : "l"(address), "r"((u32)present));
+    return value;
+#endif
+}
+
+// Eight numbers from and to an address that is a multiple of 16.
+DEVICE void load8(const float *address, float (&values)[8]) {
+    words4 first = load16(address), second = load16(address + 4);
+    values[0] = from_bits(first.x), values[1] = from_bits(first.y);
+    values[2] = from_bits(first.z), values[3] = from_bits(first.w);
+    values[4] = from_bits(second.x), values[5] = from_bits(second.y);
+    values[6] = from_bits(second.z), values[7] = from_bits(second.w);
+}
+template <typename T> DEVICE void widen8(words4 words, float (&values)[8]) {
+    values[0] = low(words.x, T{}), values[1] = high(words.x, T{});
+    values[2] = low(words.y, T{}), values[3] = high(words.y, T{});
+    values[4] = low(words.z, T{}), values[5] = high(words.z, T{});
+    values[6] = low(words.w, T{}), values[7] = high(words.w, T{});
+}
+template <typename T> DEVICE void load8(const T *address, float (&values)[8]) { widen8<T>(load16(address), values); }
+DEVICE void store8(float *address, const float (&values)[8]) {
+    store16(address, words4{bits(values[0]), bits(values[1]), bits(values[2]), bits(values[3])});
+    store16(address + 4, words4{bits(values[4]), bits(values[5]), bits(values[6]), bits(values[7])});
+}
+template <typename T> DEVICE void store8(T *address, const float (&values)[8]) {
+    store16(address, words4{pack<T>(values[0], values[1]), pack<T>(values[2], values[3]),
+                            pack<T>(values[4], values[5]), pack<T>(values[6], values[7])});
 }
 
 // Asks for the cache line of an address to be in the second cache soon.
