@@ -38,8 +38,8 @@ typedef unsigned long long u64;
 #define OUTLINED static __device__ __noinline__
 #define SHARED __shared__
 #define BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
-// A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and shared memory.
-// It takes the portable way, as AMD does, wherever kernels ask for NVIDIA's instructions.
+// A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and the last 4 KiB of
+// the shared memory that the launch asks for. It takes the portable way wherever kernels ask for NVIDIA's instructions.
 #if !defined(WARP)
 #define WARP 32
 #elif WARP == 64
@@ -277,10 +277,13 @@ DEVICE float silu(float value) { return value / (1.0f + exponential(-value)); }
 #if !AMD && WARP == 64
 // What the lanes of a warp hold, for all of them to read until the next warp_barrier().
 DEVICE const u32 *of_lanes(u32 value) {
-    SHARED u32 values[16][WARP];
-    values[warp()][lane()] = value;
+    extern SHARED __attribute__((aligned(16))) u32 launched_for_lanes[];
+    u32 bytes;
+    asm("mov.u32 %0, %%dynamic_smem_size;" : "=r"(bytes));
+    u32 *values = launched_for_lanes + bytes / 4 - (16 - warp()) * WARP;
+    values[lane()] = value;
     warp_barrier();
-    return values[warp()];
+    return values;
 }
 #endif
 
