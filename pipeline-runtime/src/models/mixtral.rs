@@ -3,14 +3,14 @@
 //! Paper: <https://arxiv.org/abs/2401.04088>. Reference: `transformers.MixtralForCausalLM`, `MixtralModel` and
 //! `MixtralForSequenceClassification`, whose tensor names it answers to.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Device;
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    AttentionParts, Batch, BatchRotation, CacheShape, DeviceBatch, Embedding, ExpertNames,
-    GroupedQueryAttention, KvCache, Linear, RmsNorm, RotaryEmbedding, RoutingPolicy, RoutingStack,
-    SparseExperts, Weights,
+    AttentionParts, Batch, BatchRotation, DeviceBatch, ExpertNames, GroupedQueryAttention, KvCache, RmsNorm,
+    RotaryEmbedding, RoutingPolicy, RoutingStack, SparseExperts, Weights,
 };
+use crate::models::ends::{DecoderEnds, EndsShape, below_head};
 use crate::tensor::Tensor;
 
 pub use pipeline_schema::models::Head;
@@ -81,12 +81,9 @@ const EXPERT_NAMES: ExpertNames = ExpertNames { gate: "w1", up: "w3", down: "w2"
 #[derive(Debug)]
 pub struct Mixtral {
     config: Config,
-    embed_tokens: Embedding,
     layers: Vec<DecoderLayer>,
-    norm: RmsNorm,
     rotary: RotaryEmbedding,
-    /// From hidden states to what the head gives; `None` in a `MixtralModel`.
-    head: Option<Linear>,
+    ends: DecoderEnds,
 }
 
 /// What a forward pass gives.
@@ -111,28 +108,21 @@ impl Mixtral {
         head: Head,
         mut loaded: impl FnMut(usize, usize),
     ) -> Result<Mixtral> {
-        let (vocabulary, hidden) = (config.vocab_size, config.hidden_size);
-        let model = match head {
-            Head::Base { nested: false } => weights.clone(),
-            _ => weights.pp("model"),
+        let ends = EndsShape {
+            vocab_size: config.vocab_size,
+            hidden_size: config.hidden_size,
+            rms_norm_eps: config.rms_norm_eps,
+            tie_word_embeddings: config.tie_word_embeddings,
         };
-        let embed_tokens = Embedding::load(&model.pp("embed_tokens"), vocabulary, hidden)?;
+        let ends = DecoderEnds::load(weights, ends, head)?;
+        let below = below_head(weights, head).pp("layers");
         let mut layers = Vec::new();
         for index in 0..config.num_hidden_layers {
-            layers.push(DecoderLayer::load(&model.pp("layers").pp(index), &config)?);
+            layers.push(DecoderLayer::load(&below.pp(index), &config)?);
             loaded(index + 1, config.num_hidden_layers);
         }
-        let head = match head {
-            Head::Base { .. } => None,
-            Head::CausalLm if config.tie_word_embeddings => Some(embed_tokens.tied()),
-            Head::CausalLm => Some(Linear::load(&weights.pp("lm_head"), hidden, vocabulary)?),
-            Head::SequenceClassification { num_labels } => {
-                Some(Linear::load(&weights.pp("score"), hidden, num_labels)?)
-            }
-        };
-        let norm = RmsNorm::load(&model.pp("norm"), hidden, config.rms_norm_eps)?;
         let rotary = RotaryEmbedding::new(config.head_dim, &config.rope);
-        Ok(Mixtral { config, embed_tokens, layers, norm, rotary, head })
+        Ok(Mixtral { config, layers, rotary, ends })
     }
 
     /// The configuration.
@@ -140,25 +130,22 @@ impl Mixtral {
         &self.config
     }
 
+    /// The embedding, the last norm and the head.
+    pub fn ends(&self) -> &DecoderEnds {
+        &self.ends
+    }
+
     /// An empty cache for `slots` sequences of at most `tokens` tokens, where the model is.
     ///
     /// # Errors
     /// The device has no room.
     pub fn cache(&self, slots: usize, tokens: usize) -> Result<KvCache> {
-        let layers = self.layers.len();
-        match self.embed_tokens.device() {
-            None => Ok(KvCache::new(layers, slots)),
-            Some((device, dtype)) => {
-                let (kv_heads, head_dim) = (self.config.num_key_value_heads, self.config.head_dim);
-                let shape = CacheShape { layers, kv_heads, head_dim, dtype };
-                KvCache::on_device(device, shape, slots, tokens)
-            }
-        }
+        self.ends.cache(self.layers.len(), self.config.attention(), slots, tokens)
     }
 
     /// The GPU that the model is on, `None` on the processor.
     pub fn device(&self) -> Option<&Device> {
-        self.embed_tokens.device().map(|(device, _)| device)
+        self.ends.device()
     }
 
     /// Takes the batch to where the model is, with the tokens of its rows, and embeds them: `(tokens, hidden_size)`.
@@ -166,10 +153,7 @@ impl Mixtral {
     /// # Errors
     /// A token outside the vocabulary, or a device without room.
     pub fn embed(&self, batch: &mut Batch, tokens: &[u32]) -> Result<Tensor> {
-        let Some(device) = self.device() else { return self.embed_tokens.forward(tokens) };
-        self.embed_tokens.check(tokens)?;
-        let on_device = batch.to_device(device, tokens)?;
-        self.embed_tokens.forward_on(&on_device.tokens, on_device.rows)
+        self.ends.embed(batch, tokens)
     }
 
     /// Embeds the tokens of a batch that is where the model is already.
@@ -177,22 +161,12 @@ impl Mixtral {
     /// # Errors
     /// The device has no room.
     pub fn embed_on(&self, batch: &DeviceBatch) -> Result<Tensor> {
-        self.embed_tokens.forward_on(&batch.tokens, batch.rows)
+        self.ends.embed_on(batch)
     }
 
     /// The rotary embedding.
     pub fn rotary(&self) -> &RotaryEmbedding {
         &self.rotary
-    }
-
-    /// Takes the batch and embeddings `(tokens, hidden_size)` of its rows to where the model is.
-    ///
-    /// # Errors
-    /// A device without room.
-    pub fn place(&self, batch: &mut Batch, embedded: Tensor) -> Result<Tensor> {
-        let Some(device) = self.device() else { return Ok(embedded) };
-        batch.to_device(device, &[])?;
-        embedded.to_device(device)
     }
 
     /// Runs all layers over the embedded tokens of `batch`, `(tokens, hidden_size)`.
@@ -223,7 +197,7 @@ impl Mixtral {
             }
             hidden = layer.forward(hidden, &mut pass, index)?;
         }
-        Ok(Forward { last_hidden_state: self.norm.forward(&hidden)?, hidden_states, routing: pass.routing })
+        Ok(Forward { last_hidden_state: self.ends.norm(&hidden)?, hidden_states, routing: pass.routing })
     }
 
     /// What the head makes of hidden states: logits over the vocabulary or over the labels.
@@ -231,10 +205,7 @@ impl Mixtral {
     /// # Errors
     /// The model has no head.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        match &self.head {
-            Some(head) => head.logits(hidden),
-            None => Err(Error::input("a `MixtralModel` has no head that gives logits")),
-        }
+        self.ends.logits(hidden)
     }
 
     /// The policy that the checkpoint was trained with.
