@@ -38,8 +38,8 @@ typedef unsigned long long u64;
 #define OUTLINED static __device__ __noinline__
 #define SHARED __shared__
 #define BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
-// A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and shared memory.
-// It takes the portable way, as AMD does, wherever kernels ask for NVIDIA's instructions.
+// A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and the last 4 KiB of
+// the shared memory that the launch asks for. It takes the portable way wherever kernels ask for NVIDIA's instructions.
 #if !defined(WARP)
 #define WARP 32
 #elif WARP == 64
@@ -212,6 +212,24 @@ template <typename T> DEVICE u32 pack(float first, float second) {
     return (u32)narrow<T>(first).raw | (u32)narrow<T>(second).raw << 16;
 }
 
+// Products and sums that the compiler does not fuse into one rounding.
+DEVICE float times(float a, float b) {
+#if AMD
+#pragma clang fp contract(off)
+    return a * b;
+#else
+    return __fmul_rn(a, b);
+#endif
+}
+DEVICE float plus(float a, float b) {
+#if AMD
+#pragma clang fp contract(off)
+    return a + b;
+#else
+    return __fadd_rn(a, b);
+#endif
+}
+
 DEVICE float maximum(float a, float b) { return a > b ? a : b; }
 DEVICE float minimum(float a, float b) { return a < b ? a : b; }
 DEVICE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
@@ -259,10 +277,13 @@ DEVICE float silu(float value) { return value / (1.0f + exponential(-value)); }
 #if !AMD && WARP == 64
 // What the lanes of a warp hold, for all of them to read until the next warp_barrier().
 DEVICE const u32 *of_lanes(u32 value) {
-    SHARED u32 values[16][WARP];
-    values[warp()][lane()] = value;
+    extern SHARED __attribute__((aligned(16))) u32 launched_for_lanes[];
+    u32 bytes;
+    asm("mov.u32 %0, %%dynamic_smem_size;" : "=r"(bytes));
+    u32 *values = launched_for_lanes + bytes / 4 - (16 - warp()) * WARP;
+    values[lane()] = value;
     warp_barrier();
-    return values[warp()];
+    return values;
 }
 #endif
 
@@ -380,6 +401,28 @@ DEVICE words4 stream16_if(const void *address, bool present) {
                  "}"
                  : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
                  : "l"(address), "r"((u32)present));
+    return value;
+#endif
+}
+
+// For what no kernel writes and neighbours read too: loaded where it is written, not where it is first used.
+DEVICE words4 ahead16(const void *address) {
+#if AMD
+    return load16(address);
+#else
+    words4 value;
+    asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+                 : "l"(address));
+    return value;
+#endif
+}
+DEVICE u16 ahead2(const void *address) {
+#if AMD
+    return *(const u16 *)address;
+#else
+    u16 value;
+    asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(value) : "l"(address));
     return value;
 #endif
 }

@@ -271,3 +271,116 @@ fn yarn(wavelengths: &[f32], head_dim: usize, rope: &RopeParameters) -> Vec<f32>
     };
     wavelengths.iter().enumerate().map(scaled).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frequencies of heads of 16 numbers in sequences of `length` tokens, against those that
+    /// `ROPE_INIT_FUNCTIONS` of transformers 5.17 gives.
+    #[track_caller]
+    fn agrees(theta: f64, scaling: RopeScaling, length: usize, recorded: [f64; 8]) {
+        let rotary = RotaryEmbedding::new(16, &RopeParameters { theta, scaling });
+        let found = rotary.frequencies(length);
+        assert_eq!(found.len(), recorded.len());
+        for (pair, (found, recorded)) in found.iter().zip(recorded).enumerate() {
+            let error = (f64::from(*found) / recorded - 1.0).abs();
+            assert!(error < 2e-6, "pair {pair}: {found}, recorded {recorded}");
+        }
+    }
+
+    #[test]
+    fn linear() {
+        let recorded = [
+            0.3333333,
+            0.1054093,
+            0.03333334,
+            0.01054093,
+            0.003333333,
+            0.001054093,
+            0.0003333334,
+            0.0001054093,
+        ];
+        agrees(1e4, RopeScaling::Linear { factor: 3.0 }, 100, recorded);
+    }
+
+    #[test]
+    fn dynamic_grows_with_the_sequence_beyond_the_training() {
+        let dynamic = || RopeScaling::Dynamic { factor: 2.5, original_max_position_embeddings: 64 };
+        let short = [1.0, 0.3162278, 0.1, 0.03162278, 0.01, 0.003162278, 0.001, 0.0003162278];
+        agrees(1e4, dynamic(), 40, short);
+        agrees(1e4, dynamic(), 64, short);
+        let long =
+            [1.0, 0.2789477, 0.07781181, 0.02170542, 0.006054677, 0.001688938, 0.0004711254, 0.0001314193];
+        agrees(1e4, dynamic(), 100, long);
+    }
+
+    #[test]
+    fn yarn_with_a_ramp_of_whole_pairs_and_of_parts() {
+        let yarn = |beta_fast, beta_slow, truncate| RopeScaling::Yarn {
+            factor: 4.0,
+            original_max_position_embeddings: 512,
+            attention_factor: 1.0,
+            beta_fast,
+            beta_slow,
+            truncate,
+        };
+        let whole = [1.0, 0.2569351, 0.0625, 0.01383497, 0.0025, 0.0007905695, 0.00025, 7.905695e-05];
+        agrees(1e4, yarn(32.0, 1.0, true), 100, whole);
+        let parts = [1.0, 0.3162278, 0.07075451, 0.010516, 0.0025, 0.0007905695, 0.00025, 7.905695e-05];
+        agrees(1e4, yarn(20.0, 2.0, false), 100, parts);
+    }
+
+    #[test]
+    fn longrope_has_divisors_for_short_and_for_long_sequences() {
+        let longrope = || RopeScaling::LongRope {
+            short_factor: vec![1.0, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0, 2.5],
+            long_factor: vec![1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0],
+            original_max_position_embeddings: 32,
+            attention_factor: 1.0,
+        };
+        let short = [1.0, 0.2874798, 0.08333334, 0.02432521, 0.006666667, 0.001860163, 0.0005, 0.0001264911];
+        agrees(1e4, longrope(), 32, short);
+        let long = [
+            0.6666667,
+            0.1581139,
+            0.03333334,
+            0.007905695,
+            0.001666667,
+            0.0003513642,
+            7.142857e-05,
+            1.581139e-05,
+        ];
+        agrees(1e4, longrope(), 33, long);
+    }
+
+    #[test]
+    fn llama3_keeps_stretches_and_blends() {
+        let llama3 = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 512,
+        };
+        let recorded =
+            [1.0, 0.1939228, 0.02734413, 0.0009115831, 0.0001767767, 3.428102e-05, 6.64787e-06, 1.289173e-06];
+        agrees(5e5, llama3, 100, recorded);
+    }
+
+    #[test]
+    fn each_sequence_of_a_batch_goes_by_its_own_length() {
+        let scaling = RopeScaling::Dynamic { factor: 2.5, original_max_position_embeddings: 8 };
+        let rotary = RotaryEmbedding::new(16, &RopeParameters { theta: 1e4, scaling });
+        let alone = |start, tokens, length| {
+            let mut batch = Batch::default();
+            batch.push(0, start, tokens);
+            batch.sequences[0].length = length;
+            rotary.at(&batch).cos
+        };
+        let mut both = Batch::default();
+        both.push(0, 3, 2);
+        both.push(1, 0, 20);
+        assert_eq!(rotary.at(&both).cos, [alone(3, 2, 5), alone(0, 20, 20)].concat());
+        assert_ne!(alone(3, 2, 5), alone(3, 2, 20));
+    }
+}

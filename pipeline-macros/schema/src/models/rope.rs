@@ -312,7 +312,7 @@ impl<'a> Parameters<'_, 'a> {
 
     /// A finite number above 0; 0 counts as not given, as in transformers.
     fn nonzero(&mut self, name: &str) -> Option<f64> {
-        if self.number(name) == Some(0.0) { None } else { self.positive(name) }
+        if self.get(name)?.as_f64() == Some(0.0) { None } else { self.positive(name) }
     }
 
     fn boolean(&mut self, name: &str, default: bool) -> bool {
@@ -445,7 +445,7 @@ mod tests {
             ),
             (
                 json!({"type": "yarn", "factor": 2, "beta_fast": "x"}),
-                "`rope_scaling.beta_fast` must be a number, but is `x`",
+                "`rope_scaling.beta_fast` must be a number above 0, but is `x`",
             ),
             (
                 json!({"type": "yarn", "factor": 2, "truncate": 1}),

@@ -12,6 +12,7 @@ mod session;
 mod steps;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -191,6 +192,15 @@ pub struct TextDelta {
     pub token: u32,
     /// Why the generation ended, in its last step.
     pub finish_reason: Option<FinishReason>,
+}
+
+/// How the steps of a generation on a GPU run.
+#[derive(Clone, Copy, Debug)]
+pub struct StepStatistics {
+    /// Launches and copies of a recorded step; `None` where steps are not recorded.
+    pub launches: Option<usize>,
+    /// How long the host has waited for the device so far.
+    pub waited: Duration,
 }
 
 /// A language model as generation drives it.

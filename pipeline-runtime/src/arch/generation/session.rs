@@ -2,7 +2,8 @@
 
 use crate::arch::generation::steps::{DeviceSteps, Start};
 use crate::arch::generation::{
-    FinishReason, GenerationPlan, LanguageModel, RawGeneration, Record, TextDelta, TokenSequences, Trace,
+    FinishReason, GenerationPlan, LanguageModel, RawGeneration, Record, StepStatistics, TextDelta,
+    TokenSequences, Trace,
 };
 use crate::error::{Error, Result};
 use crate::layers::{Batch, KvCache};
@@ -111,6 +112,11 @@ impl<M: LanguageModel, R: Record<M::Trace>> Session<M, R> {
             }
         }
         Ok(first)
+    }
+
+    /// How the steps run; `None` on the processor, and before the prompts are read.
+    pub fn statistics(&self) -> Option<StepStatistics> {
+        self.steps.as_ref().map(DeviceSteps::statistics)
     }
 
     /// What the model gave so far.

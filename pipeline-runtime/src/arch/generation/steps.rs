@@ -3,7 +3,9 @@
 //! Tokens, positions and random numbers are on the device, where the sampling of one step leaves them for the next. The
 //! host makes room for keys and values, replays, and reads the chosen tokens one step behind.
 
-use crate::arch::generation::{LanguageModel, Trace};
+use std::time::{Duration, Instant};
+
+use crate::arch::generation::{LanguageModel, StepStatistics, Trace};
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Device, Fetch, Graph};
 use crate::kernels::sampling::gpu::{
@@ -34,6 +36,7 @@ pub(super) struct DeviceSteps<M: LanguageModel> {
     traces: [Option<Told<M::Trace>>; 2],
     launched: usize,
     delivered: usize,
+    waited: Duration,
 }
 
 /// A step that was recorded, with what it tells.
@@ -152,6 +155,7 @@ impl<M: LanguageModel> DeviceSteps<M> {
             traces: [None, None],
             launched: 0,
             delivered: 0,
+            waited: Duration::ZERO,
         };
         steps.state.sample(device, &logits.clone().into_device()?, steps.seen.as_ref(), sampling)?;
         steps.rows.iter_mut().for_each(|row| row.read += 1);
@@ -273,7 +277,9 @@ impl<M: LanguageModel> DeviceSteps<M> {
     fn deliver(&mut self) -> Result<Step<<M::Trace as Trace>::OnHost>> {
         let (rows, place) = (self.rows.len(), self.delivered % 2);
         self.delivered += 1;
+        let start = Instant::now();
         let mut fetched = self.fetches[place].wait()?;
+        self.waited += start.elapsed();
         let tokens: Vec<u32> = fetched.take(rows);
         let log_probabilities: Vec<f32> = fetched.take(rows);
         let trace = match (&self.traces[place], &self.recorded) {
@@ -317,9 +323,10 @@ impl<M: LanguageModel> DeviceSteps<M> {
         self.rows.iter().map(|row| row.index)
     }
 
-    /// Launches and copies of a recorded step.
-    pub(super) fn nodes(&self) -> Option<usize> {
-        self.recorded.as_ref().map(|recorded| recorded.graph.nodes())
+    /// How steps run.
+    pub(super) fn statistics(&self) -> StepStatistics {
+        let launches = self.recorded.as_ref().map(|recorded| recorded.graph.nodes());
+        StepStatistics { launches, waited: self.waited }
     }
 }
 

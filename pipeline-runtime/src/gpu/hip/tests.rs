@@ -95,7 +95,7 @@ fn numbers(device: &Device) -> Vec<u32> {
     let (x, narrow) = (device.upload(&x).unwrap(), device.upload(&narrow).unwrap());
     let results = device.zeros(4 * (3 + 2 * 400)).unwrap();
     let _turn = device.turn();
-    let graph = Graph::record(device, || {
+    let (_, _, graph) = Graph::record(device, || {
         let sums = Launch::new(device, &KERNELS, "power_sums").grid(3, 1, 1).shared(64 << 10);
         // SAFETY: the arguments are the kernel's, and there is room for a number of each block.
         unsafe { sums.buffer(&x).buffer(&results).number(640).run() }?;

@@ -1,6 +1,14 @@
 //! Sharing blocks of work among threads.
 
+mod team;
+
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use team::Team;
+
+/// The helpers of callers that are in no rayon pool: with the caller, as many threads as the global pool has.
+static TEAM: LazyLock<Team> = LazyLock::new(|| Team::new(rayon::current_num_threads() - 1));
 
 /// Products (multiply and add) below which a fork costs more than it saves: about 20 microseconds of one thread.
 pub(crate) const PRODUCTS_WORTH_A_FORK: usize = 1 << 20;
@@ -32,6 +40,10 @@ pub(crate) fn for_each_block(blocks: usize, fork: bool, body: impl Fn(usize) + S
             body(block);
         }
     };
+    let outside = rayon::current_thread_index().is_none();
+    if outside && TEAM.run(threads - 1, &work) {
+        return;
+    }
     rayon::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(|_| work());

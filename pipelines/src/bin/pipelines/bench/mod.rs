@@ -1,15 +1,17 @@
 //! `pipelines bench`
 
+mod device;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use pipelines::DType;
 use pipelines::kernels::roof::{RoofProbe, Roofs};
 use pipelines::layers::{Batch, KvCache, RoutingPolicy, Weights};
 use pipelines::models::mixtral::{Config, Head, Mixtral};
+use pipelines::{DType, DeviceId, Hardware};
 use serde_json::{Value, json};
 
 use crate::options::{Outcome, WeightFormat};
@@ -25,6 +27,12 @@ pub(crate) struct Arguments {
     /// The number format of the weights
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: WeightFormat,
+    /// Where to run: `cpu`, `cuda`, `rocm`, `cuda:1`
+    #[arg(long, default_value = "cpu")]
+    device: DeviceId,
+    /// Sequences at once; on a GPU alone there can be more than one
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    batch: Vec<usize>,
     /// Tokens of the prompt before decoding
     #[arg(long, default_value_t = 32)]
     prompt: usize,
@@ -86,6 +94,12 @@ impl Preset {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let dtype = DType::from(arguments.dtype);
+    if arguments.device.hardware != Hardware::Cpu {
+        return device::run(arguments, dtype);
+    }
+    if arguments.batch != [1] {
+        return Err("on the processor `--batch` is 1".into());
+    }
     if dtype == DType::F16 {
         return Err("the processor has no arithmetic in f16; expected one of `f32`, `bf16`".into());
     }
@@ -192,7 +206,7 @@ struct Ours<'a> {
 impl<'a> Ours<'a> {
     fn new(network: &'a Mixtral, prompt: usize) -> Result<Ours<'a>, Box<dyn std::error::Error>> {
         let policy = network.routing_policy();
-        let mut ours = Ours { network, policy, cache: network.cache(1), position: 0, token: 0 };
+        let mut ours = Ours { network, policy, cache: network.cache(1, 0)?, position: 0, token: 0 };
         ours.token = ours.step(&tokens(prompt, network.config().vocab_size))?;
         Ok(ours)
     }
@@ -202,7 +216,7 @@ impl<'a> Ours<'a> {
         let mut batch = Batch::default();
         batch.push(0, self.position, tokens.len());
         self.position += tokens.len();
-        let embedded = self.network.embed(tokens)?;
+        let embedded = self.network.embed(&mut batch, tokens)?;
         let forward = self.network.forward(embedded, &batch, &mut self.cache, &self.policy, false)?;
         let last = forward.last_hidden_state.select_rows(&batch.last_rows())?;
         let logits = self.network.logits(&last)?.to_vec()?;
@@ -224,7 +238,7 @@ impl<'a> Ours<'a> {
     fn prefill(&self, count: usize) -> Result<f64, Box<dyn std::error::Error>> {
         let prompt = tokens(count, self.network.config().vocab_size);
         let policy = self.policy.clone();
-        let cache = self.network.cache(1);
+        let cache = self.network.cache(1, 0)?;
         let mut fresh = Ours { network: self.network, policy, cache, position: 0, token: 0 };
         let start = Instant::now();
         fresh.step(&prompt)?;
@@ -254,6 +268,7 @@ impl Peer {
             .args(["--layers", &arguments.layers.to_string()])
             .args(["--dtype", DType::from(arguments.dtype).name()])
             .args(["--prompt", &arguments.prompt.to_string()])
+            .args(["--device", &torch_device(arguments.device)])
             // Its threads must not spin while it is our turn. It costs the peer nothing on an idle machine.
             .env("OMP_WAIT_POLICY", "passive")
             .stdin(Stdio::piped())
@@ -292,6 +307,14 @@ impl Drop for Peer {
     fn drop(&mut self) {
         // Where it ended by itself, there is nobody to ask, and nothing to wait for.
         let _ = writeln!(self.questions, "quit").and_then(|()| self.process.wait());
+    }
+}
+
+/// PyTorch calls AMD's devices `cuda`, too.
+fn torch_device(device: DeviceId) -> String {
+    match device.hardware {
+        Hardware::Cpu => "cpu".to_owned(),
+        Hardware::Cuda | Hardware::Rocm => format!("cuda:{}", device.ordinal),
     }
 }
 
