@@ -108,6 +108,53 @@ fn run_turns_text_into_a_vector() {
     assert_eq!(json["embedding"].as_array().unwrap().len(), 192);
 }
 
+/// The tokens of a recorded tensor, a row each.
+fn recorded_tokens(file: &Path, name: &str) -> Vec<Vec<u64>> {
+    let bytes = fs::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = tensors.tensor(name).unwrap();
+    let numbers: Vec<u64> =
+        tensor.data().as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    numbers.chunks_exact(tensor.shape()[1]).map(<[u64]>::to_vec).collect()
+}
+
+#[test]
+fn a_dense_decoder_is_run_and_inspected() {
+    let fixtures = workspace().join("pipeline-runtime/tests/fixtures/decoders");
+    let scratch = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(fixtures.join("models/qwen3")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), scratch.path().join(file.file_name())).unwrap();
+    }
+    let vocabulary: serde_json::Map<String, Value> =
+        (0..53).map(|token| (format!("w{token}"), token.into())).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "w0"},
+    });
+    fs::write(scratch.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let model = scratch.path().to_str().unwrap();
+
+    let case = fixtures.join("cases/qwen3_greedy");
+    let prompt = &recorded_tokens(&case.join("inputs.safetensors"), "input_ids")[0];
+    let whole = &recorded_tokens(&case.join("outputs.safetensors"), "sequences")[0];
+    let words = |tokens: &[u64]| tokens.iter().map(|token| format!("w{token}")).collect::<Vec<_>>().join(" ");
+    let count = (whole.len() - prompt.len()).to_string();
+    let run = ["run", "--model", model, "--greedy", "--max-new-tokens", &count];
+    assert_eq!(succeeds(&[&run[..], &[&words(prompt)]].concat()), words(whole) + "\n");
+    let json: Value =
+        serde_json::from_str(&succeeds(&[&run[..], &["--json", &words(prompt)]].concat())).unwrap();
+    assert_eq!((json["finish_reason"].as_str(), &json["experts"]), (Some("length"), &Value::Null));
+    let features = ["run", "--model", model, "--task", "feature-extraction", "--json", "w5 w6"];
+    let json: Value = serde_json::from_str(&succeeds(&features)).unwrap();
+    assert_eq!(json["last_hidden_state"].as_array().unwrap().len(), 2);
+
+    let error = fails(&["run", "--model", model, "--num-active-experts", "2", "w5"]);
+    assert!(error.contains("`--num-active-experts` is about experts"), "{error}");
+    let said = succeeds(&["inspect", model]);
+    assert!(said.contains("text (qwen3)") && !said.contains("experts"), "{said}");
+}
+
 #[test]
 fn inspect_says_what_a_checkpoint_is() {
     let said = succeeds(&["inspect", &checkpoint()]);
@@ -130,6 +177,7 @@ fn models_are_listed() {
         said.contains("mixtral") && said.contains("text-generation") && said.contains("temperature"),
         "{said}"
     );
+    assert!(said.contains("llama, mistral, qwen2, qwen3"), "{said}");
     let json: Value = serde_json::from_str(&succeeds(&["models", "--json", "sparse"])).unwrap();
     assert_eq!(json[0]["architecture"], "moe");
 }

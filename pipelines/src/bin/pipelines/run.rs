@@ -3,11 +3,14 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-use pipelines::arch::moe::{Generation, Prompt};
+use pipelines::arch::generation::{GenerationParameters, Prompt, TextDelta, Usage};
+use pipelines::arch::moe::MoeParameters;
 use pipelines::prelude::*;
-use pipelines::ready::{MoeFeatureExtraction, MoeTextGeneration};
+use pipelines::ready::{MoeFeatureExtraction, MoeTextGeneration, TextFeatureExtraction, TextGeneration};
 use pipelines::text::Message;
-use pipelines::{DeviceId, Response, schema};
+use pipelines::{
+    Builder, Declaration, DeviceId, InfersByDefault, ParametersOf, Response, Stages, Stepwise, schema,
+};
 
 use crate::options::{Outcome, WeightFormat};
 
@@ -92,62 +95,33 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         })?,
     };
     let prompt = arguments.prompt()?;
-    if task == &schema::task::FEATURE_EXTRACTION {
-        let pipeline = arguments.adjust(MoeFeatureExtraction::builder()).load()?;
-        let features = pipeline.run_with(prompt, |parameters| arguments.parameters(parameters))?;
+    let extracts = task == &schema::task::FEATURE_EXTRACTION;
+    if architecture == &schema::arch::MOE {
+        if extracts {
+            let pipeline = arguments.adjust(MoeFeatureExtraction::builder()).load()?;
+            let features = pipeline.run_with(prompt, |parameters| arguments.of_moe(parameters))?;
+            return arguments.print(&features);
+        }
+        let builder = MoeTextGeneration::builder();
+        let generation = arguments.generate(builder, prompt, |parameters| arguments.of_moe(parameters))?;
+        let pictured = || generation.experts.heatmap();
+        if let Some(path) = &arguments.svg {
+            std::fs::write(path, pictured().svg()).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        if arguments.heatmap && !arguments.json {
+            write!(anstream::stdout(), "\n{:#}", pictured())?;
+        }
+        return arguments.conclude(&generation, generation.usage, generation.seed);
+    }
+    arguments.refuse_those_of_moe(architecture.name)?;
+    if extracts {
+        let pipeline = arguments.adjust(TextFeatureExtraction::builder()).load()?;
+        let features = pipeline.run_with(prompt, |parameters| arguments.of_generation(parameters))?;
         return arguments.print(&features);
     }
-    generate(arguments, prompt)
-}
-
-fn generate(arguments: &Arguments, prompt: Prompt) -> Outcome {
-    let pipeline = arguments.adjust(MoeTextGeneration::builder()).load()?;
-    let continued = match &prompt {
-        Prompt::Text(text) => text.clone(),
-        Prompt::Messages(_) => String::new(),
-    };
-    let mut stream = pipeline.stream_with(prompt, |parameters| arguments.parameters(parameters))?;
-    let generation = if arguments.json {
-        stream.finish()?
-    } else {
-        let mut out = std::io::stdout().lock();
-        write!(out, "{continued}")?;
-        out.flush()?;
-        for delta in &mut stream {
-            write!(out, "{}", delta?.text)?;
-            out.flush()?;
-        }
-        writeln!(out)?;
-        stream.into_response()?
-    };
-    if let Some(path) = &arguments.svg {
-        std::fs::write(path, generation.experts.heatmap().svg())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if arguments.json {
-        return arguments.print(&generation);
-    }
-    if arguments.heatmap {
-        write!(anstream::stdout(), "\n{:#}", generation.experts.heatmap())?;
-    }
-    summarise(&generation);
-    Ok(())
-}
-
-/// Says on standard error how the run went, when somebody looks at it.
-fn summarise(generation: &Response<Generation>) {
-    if !std::io::stderr().is_terminal() {
-        return;
-    }
-    let seconds = generation.timings.infer.as_secs_f64();
-    let tokens = generation.usage.completion_tokens;
-    eprintln!(
-        "\n{tokens} tokens after {} in {seconds:.2} s ({:.1} tokens/s) on {}, seed {}",
-        generation.usage.prompt_tokens,
-        tokens as f64 / seconds,
-        generation.hardware,
-        generation.seed,
-    );
+    let builder = TextGeneration::builder();
+    let generation = arguments.generate(builder, prompt, |parameters| arguments.of_generation(parameters))?;
+    arguments.conclude(&generation, generation.usage, generation.seed)
 }
 
 impl Arguments {
@@ -179,23 +153,92 @@ impl Arguments {
         }
     }
 
-    fn parameters(&self, parameters: &mut pipelines::arch::moe::MoeParameters) {
-        fn set<T: Clone>(parameter: &mut T, value: &Option<T>) {
-            if let Some(value) = value {
-                *parameter = value.clone();
-            }
+    /// Generates a text, which is written as it grows unless JSON is asked for.
+    fn generate<D>(
+        &self,
+        builder: Builder<D>,
+        prompt: Prompt,
+        change: impl FnOnce(&mut ParametersOf<D>),
+    ) -> Result<Response<D::Output>, Box<dyn std::error::Error>>
+    where
+        D: Stages + InfersByDefault,
+        D::Architecture: Stepwise<D::Task, Input = Prompt, Delta = TextDelta>,
+    {
+        let pipeline = self.adjust(builder).load()?;
+        let continued = match &prompt {
+            Prompt::Text(text) => text.clone(),
+            Prompt::Messages(_) => String::new(),
+        };
+        let mut stream = pipeline.stream_with(prompt, change)?;
+        if self.json {
+            return Ok(stream.finish()?);
         }
+        let mut out = std::io::stdout().lock();
+        write!(out, "{continued}")?;
+        out.flush()?;
+        for delta in &mut stream {
+            write!(out, "{}", delta?.text)?;
+            out.flush()?;
+        }
+        writeln!(out)?;
+        Ok(stream.into_response()?)
+    }
+
+    /// Writes a generation as JSON, or says on standard error how it went, when somebody looks at it.
+    fn conclude<O>(&self, generation: &Response<O>, usage: Usage, seed: u64) -> Outcome
+    where
+        O: std::fmt::Display + serde::Serialize,
+    {
+        if self.json {
+            return self.print(generation);
+        }
+        if std::io::stderr().is_terminal() {
+            let seconds = generation.timings.infer.as_secs_f64();
+            let Usage { prompt_tokens, completion_tokens: tokens } = usage;
+            eprintln!(
+                "\n{tokens} tokens after {prompt_tokens} in {seconds:.2} s ({:.1} tokens/s) on {}, seed {seed}",
+                tokens as f64 / seconds,
+                generation.hardware,
+            );
+        }
+        Ok(())
+    }
+
+    /// Sets what is given of how text is generated.
+    fn of_generation(&self, parameters: &mut GenerationParameters) {
         set(&mut parameters.max_new_tokens, &self.max_new_tokens);
         set(&mut parameters.temperature, &self.temperature);
         set(&mut parameters.top_p, &self.top_p);
         set(&mut parameters.top_k, &self.top_k);
         set(&mut parameters.min_p, &self.min_p);
         set(&mut parameters.repetition_penalty, &self.repetition_penalty);
-        set(&mut parameters.num_active_experts, &self.num_active_experts);
         parameters.do_sample &= !self.greedy;
         parameters.seed = self.seed.or(parameters.seed);
-        parameters.capacity_factor = self.capacity_factor.or(parameters.capacity_factor);
         parameters.stop.extend(self.stop.iter().cloned());
+    }
+
+    /// Sets what is given for a mixture of experts.
+    fn of_moe(&self, parameters: &mut MoeParameters) {
+        self.of_generation(parameters);
+        set(&mut parameters.num_active_experts, &self.num_active_experts);
+        parameters.capacity_factor = self.capacity_factor.or(parameters.capacity_factor);
+    }
+
+    /// Refuses what only a mixture of experts has.
+    fn refuse_those_of_moe(&self, architecture: &str) -> Outcome {
+        let given = [
+            ("--num-active-experts", self.num_active_experts.is_some()),
+            ("--capacity-factor", self.capacity_factor.is_some()),
+            ("--heatmap", self.heatmap),
+            ("--svg", self.svg.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(format!(
+                "`{option}` is about experts, but the model is of the architecture `{architecture}`"
+            )
+            .into()),
+        }
     }
 
     fn print<O: std::fmt::Display + serde::Serialize>(&self, output: &O) -> Outcome {
@@ -205,5 +248,11 @@ impl Arguments {
             writeln!(std::io::stdout(), "{output}")?;
         }
         Ok(())
+    }
+}
+
+fn set<T: Clone>(parameter: &mut T, value: &Option<T>) {
+    if let Some(value) = value {
+        *parameter = value.clone();
     }
 }
