@@ -7,7 +7,9 @@ use pipelines::arch::moe::RoutingRecord;
 use pipelines::gpu;
 use pipelines::hardware::Device;
 use pipelines::layers::Weights;
+use pipelines::models::decoder::Decoder;
 use pipelines::models::mixtral::{Head, Mixtral};
+use pipelines::schema::models::ModelConfig;
 use pipelines::text::{SamplingParameters, Tokenizer};
 use pipelines::{DType, Result};
 use serde_json::json;
@@ -37,22 +39,31 @@ pub(super) fn run(arguments: &Arguments, dtype: DType) -> Outcome {
     let bytes = step_bytes(&config, dtype);
     let mut peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
     let start = Instant::now();
-    let (layers, experts) = (config.num_hidden_layers, config.num_local_experts);
     let weights = Weights::random(0, dtype).on(&device);
-    let network = Mixtral::load(&weights, config, Head::CausalLm, |_, _| {})?;
-    eprintln!("random weights of {layers} layer(s) made in {:.1} s", start.elapsed().as_secs_f64());
-
-    let bench = Bench {
-        tokenizer: Tokenizer::of_words(network.config().vocab_size)?,
-        policy: || network.routing_policy(),
-        record: || RoutingRecord::new(layers, experts),
-        model: &network,
-        arguments,
+    let made = || {
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!("random weights of {} layer(s) made in {seconds:.1} s", arguments.layers);
     };
+    let tokenizer = Tokenizer::of_words(config.vocab_size().unwrap_or(0))?;
+    let sparse = config.experts().is_some();
     let copy_before = copy_bandwidth(gpu)?;
-    let rows = bench.measure(peer.as_mut())?;
+    let rows = match config {
+        ModelConfig::Mixtral(config) => {
+            let (layers, experts) = (config.num_hidden_layers, config.num_local_experts);
+            let model = &Mixtral::load(&weights, config, Head::CausalLm, |_, _| {})?;
+            made();
+            let (policy, record) = (|| model.routing_policy(), || RoutingRecord::new(layers, experts));
+            Bench { model, tokenizer, policy, record, arguments }.measure(peer.as_mut())?
+        }
+        ModelConfig::Decoder(config) => {
+            let model = &Decoder::load(&weights, config, Head::CausalLm, |_, _| {})?;
+            made();
+            Bench { model, tokenizer, policy: || (), record: || (), arguments }.measure(peer.as_mut())?
+        }
+        other => return Err(format!("`{}` has no preset", other.model_type()).into()),
+    };
     let copy = [copy_before, copy_bandwidth(gpu)?];
-    report(arguments, dtype, gpu, bytes, copy, &rows);
+    report(arguments, dtype, gpu, Floor { bytes, sparse, copy }, &rows);
     Ok(())
 }
 
@@ -155,17 +166,26 @@ fn copy_bandwidth(device: &gpu::Device) -> Result<f64> {
     Ok(2.0 * bytes as f64 / microseconds / 1e6)
 }
 
-fn report(
-    arguments: &Arguments,
-    dtype: DType,
-    device: &gpu::Device,
+/// What bounds a step from below: its weights are read once.
+struct Floor {
+    /// Bytes of the weights that a step of one token reads.
     bytes: u64,
+    /// Whether several tokens read more of them.
+    sparse: bool,
+    /// Terabytes a second, before and after.
     copy: [f64; 2],
-    rows: &[Row],
-) {
-    let floor = |row: &Row| {
-        bytes as f64 / (copy[0] + copy[1]) * 2.0 / 1e9 * if row.batch == 1 { 1.0 } else { f64::NAN }
-    };
+}
+
+impl Floor {
+    /// Milliseconds of a step, where it can be said.
+    fn of(&self, batch: usize) -> f64 {
+        let time = self.bytes as f64 / (self.copy[0] + self.copy[1]) * 2.0 / 1e9;
+        if self.sparse && batch > 1 { f64::NAN } else { time }
+    }
+}
+
+fn report(arguments: &Arguments, dtype: DType, device: &gpu::Device, floor: Floor, rows: &[Row]) {
+    let Floor { bytes, copy, .. } = floor;
     if arguments.json {
         let times = |times: &Times| json!({"ms": median(&times.ours), "peer_ms": Some(median(&times.peer)).filter(|ms| ms.is_finite())});
         let rows: Vec<_> = rows
@@ -216,7 +236,7 @@ fn report(
         );
     };
     for row in rows {
-        line(format!("decode, batch {}", row.batch), &row.decode, floor(row), Some(row));
+        line(format!("decode, batch {}", row.batch), &row.decode, floor.of(row.batch), Some(row));
         for (tokens, times) in &row.prefill {
             line(format!("prefill {} x {tokens}", row.batch), times, f64::NAN, None);
         }

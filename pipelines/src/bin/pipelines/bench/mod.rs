@@ -8,9 +8,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use clap::ValueEnum;
+use pipelines::arch::generation::LanguageModel;
 use pipelines::kernels::roof::{RoofProbe, Roofs};
-use pipelines::layers::{Batch, KvCache, RoutingPolicy, Weights};
-use pipelines::models::mixtral::{Config, Head, Mixtral};
+use pipelines::layers::{Batch, KvCache, Weights};
+use pipelines::models::decoder::Decoder;
+use pipelines::models::mixtral::{Head, Mixtral};
+use pipelines::schema::models::ModelConfig;
 use pipelines::{DType, DeviceId, Hardware};
 use serde_json::{Value, json};
 
@@ -59,6 +62,9 @@ enum Preset {
     /// Hidden 4096, 8 experts of 14336, 2 a token, 32 heads on 8 key heads, vocabulary 32000
     #[value(name = "mixtral-8x7b")]
     Mixtral8x7b,
+    /// Llama 3.1: hidden 4096, feed-forward networks of 14336, 32 heads on 8 key heads, vocabulary 128256
+    #[value(name = "llama-8b")]
+    Llama8b,
     /// Hidden 128, 8 experts of 256: to try the command with
     Tiny,
 }
@@ -67,20 +73,30 @@ impl Preset {
     fn name(self) -> &'static str {
         match self {
             Preset::Mixtral8x7b => "mixtral-8x7b",
+            Preset::Llama8b => "llama-8b",
             Preset::Tiny => "tiny",
         }
     }
 
-    fn config(self, layers: usize) -> Config {
+    fn config(self, layers: usize) -> ModelConfig {
         let sizes = match self {
             Preset::Mixtral8x7b => json!({
-                "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+                "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
                 "num_attention_heads": 32, "num_key_value_heads": 8,
                 "num_local_experts": 8, "num_experts_per_tok": 2,
                 "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
             }),
+            Preset::Llama8b => json!({
+                "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096,
+                "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8,
+                "head_dim": 128, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 5e5,
+                "rope_scaling": {
+                    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 8192,
+                },
+            }),
             Preset::Tiny => json!({
-                "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256,
+                "model_type": "mixtral", "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256,
                 "num_attention_heads": 4, "num_key_value_heads": 2,
                 "num_local_experts": 8, "num_experts_per_tok": 2,
                 "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
@@ -88,7 +104,7 @@ impl Preset {
         };
         let Value::Object(mut fields) = sizes else { unreachable!("the sizes are an object") };
         fields.insert("num_hidden_layers".to_owned(), layers.into());
-        Config::from_json(&fields).expect("the presets are configurations")
+        ModelConfig::from_json(&fields).expect("the presets are configurations")
     }
 }
 
@@ -111,22 +127,46 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         return Err("`--turns`, `--tokens`, `--prompt` and `--prefill` must be at least 1".into());
     }
     let config = arguments.preset.config(arguments.layers);
-    let context = config.max_position_embeddings;
+    let context = config.attention().map_or(0, |attention| attention.context);
     let decoded = arguments.tokens.saturating_mul(arguments.turns.saturating_add(1));
     let longest = arguments.prefill.iter().copied().max().unwrap_or(0);
     if longest.max(decoded.saturating_add(arguments.prompt)) > context {
         return Err(format!("the context of the preset is {context} tokens").into());
     }
     let bytes = step_bytes(&config, dtype);
-    let mut peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
+    let peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
     let start = Instant::now();
-    let network = Mixtral::load(&Weights::random(0, dtype), config, Head::CausalLm, |_, _| {})?;
-    let made_in = start.elapsed();
-    eprintln!("random weights of {} layer(s) made in {:.1} s", arguments.layers, made_in.as_secs_f64());
+    let weights = Weights::random(0, dtype);
+    let made = || {
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!("random weights of {} layer(s) made in {seconds:.1} s", arguments.layers);
+    };
+    match config {
+        ModelConfig::Mixtral(config) => {
+            let network = Mixtral::load(&weights, config, Head::CausalLm, |_, _| {})?;
+            made();
+            measure(&network, &network.routing_policy(), arguments, bytes, peer)
+        }
+        ModelConfig::Decoder(config) => {
+            let network = Decoder::load(&weights, config, Head::CausalLm, |_, _| {})?;
+            made();
+            measure(&network, &(), arguments, bytes, peer)
+        }
+        other => Err(format!("`{}` has no preset", other.model_type()).into()),
+    }
+}
 
+/// Measures both sides in turns.
+fn measure<M: LanguageModel>(
+    network: &M,
+    policy: &M::Policy,
+    arguments: &Arguments,
+    bytes: u64,
+    mut peer: Option<Peer>,
+) -> Outcome {
     let before = Roofs::measure();
     let probe = RoofProbe::new();
-    let mut ours = Ours::new(&network, arguments.prompt)?;
+    let mut ours = Ours::new(network, policy, arguments.prompt)?;
     ours.decode(2)?;
     let mut measured = Measured::new(arguments);
     for _ in 0..arguments.turns {
@@ -157,9 +197,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// Bytes of weights that one decoding step reads.
-fn step_bytes(config: &Config, dtype: DType) -> u64 {
+fn step_bytes(config: &ModelConfig, dtype: DType) -> u64 {
     // The embedding is read a row a token.
-    let embedding = (config.vocab_size * config.hidden_size) as u64;
+    let hidden_size = config.attention().map_or(0, |attention| attention.hidden_size);
+    let embedding = (config.vocab_size().unwrap_or(0) * hidden_size) as u64;
     (config.active_parameter_count(Head::CausalLm) - embedding) * dtype.size() as u64
 }
 
@@ -195,19 +236,22 @@ fn median(times: &[f64]) -> f64 {
 }
 
 /// Our side: greedy decoding after a prompt, and prefill of fresh prompts.
-struct Ours<'a> {
-    network: &'a Mixtral,
-    policy: RoutingPolicy,
+struct Ours<'a, M: LanguageModel> {
+    network: &'a M,
+    policy: &'a M::Policy,
     cache: KvCache,
     position: usize,
     token: u32,
 }
 
-impl<'a> Ours<'a> {
-    fn new(network: &'a Mixtral, prompt: usize) -> Result<Ours<'a>, Box<dyn std::error::Error>> {
-        let policy = network.routing_policy();
+impl<'a, M: LanguageModel> Ours<'a, M> {
+    fn new(
+        network: &'a M,
+        policy: &'a M::Policy,
+        prompt: usize,
+    ) -> Result<Ours<'a, M>, Box<dyn std::error::Error>> {
         let mut ours = Ours { network, policy, cache: network.cache(1, 0)?, position: 0, token: 0 };
-        ours.token = ours.step(&tokens(prompt, network.config().vocab_size))?;
+        ours.token = ours.step(&tokens(prompt, network.vocabulary()))?;
         Ok(ours)
     }
 
@@ -217,8 +261,8 @@ impl<'a> Ours<'a> {
         batch.push(0, self.position, tokens.len());
         self.position += tokens.len();
         let embedded = self.network.embed(&mut batch, tokens)?;
-        let forward = self.network.forward(embedded, &batch, &mut self.cache, &self.policy, false)?;
-        let last = forward.last_hidden_state.select_rows(&batch.last_rows())?;
+        let (hidden, _) = self.network.pass(embedded, &batch, &mut self.cache, self.policy)?;
+        let last = hidden.select_rows(&batch.last_rows())?;
         let logits = self.network.logits(&last)?.to_vec()?;
         let best = (0..logits.len()).max_by(|&left, &right| logits[left].total_cmp(&logits[right]));
         Ok(best.expect("a vocabulary is not empty") as u32)
@@ -236,10 +280,9 @@ impl<'a> Ours<'a> {
 
     /// Milliseconds until the first token after a prompt of `count` tokens.
     fn prefill(&self, count: usize) -> Result<f64, Box<dyn std::error::Error>> {
-        let prompt = tokens(count, self.network.config().vocab_size);
-        let policy = self.policy.clone();
+        let prompt = tokens(count, self.network.vocabulary());
         let cache = self.network.cache(1, 0)?;
-        let mut fresh = Ours { network: self.network, policy, cache, position: 0, token: 0 };
+        let mut fresh = Ours { cache, position: 0, token: 0, ..*self };
         let start = Instant::now();
         fresh.step(&prompt)?;
         Ok(1e3 * start.elapsed().as_secs_f64())
