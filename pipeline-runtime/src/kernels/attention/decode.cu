@@ -53,15 +53,14 @@ DEVICE u32 early(const u32 *address) {
 #endif
 }
 
-// Pages before each row: pages[0] = 0, ... pages[rows] = all, for one head. EARLY: the kernels before this one may still
-// be running.
-template <bool EARLY> DEVICE void count_pages(const Step &step, u32 *pages) {
+// Pages before each row: pages[0] = 0, ... pages[rows] = all, for one head.
+DEVICE void count_pages(const Step &step, u32 *pages) {
     if (warp() == 0) {
         u32 total = 0;
         for (u32 first = 0; first < step.rows; first += WARP) {
             u32 row = first + lane(), count = 0;
-            if (row < step.rows && (EARLY ? early(step.slots + row) : step.slots[row]) != NO_SLOT) {
-                u32 position = EARLY ? early(step.positions + row) : step.positions[row];
+            if (row < step.rows && early(step.slots + row) != NO_SLOT) {
+                u32 position = early(step.positions + row);
                 count = position / PAGE + 1 - step.first_page(position);
             }
             for (u32 distance = 1; distance < WARP; distance *= 2) {
@@ -234,7 +233,7 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
     }
     // Positions may be the last step's still, which is good enough to ask for pages ahead: those before the last do not
     // change any more.
-    count_pages<true>(step, shared.pages);
+    count_pages(step, shared.pages);
     if (warp() == 4) {
         const u32 all = shared.pages[step.rows] * items;
         const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
@@ -249,8 +248,9 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         }
     }
     wait_for_producers();
+    start_consumers();
     barrier();
-    count_pages<false>(step, shared.pages);
+    count_pages(step, shared.pages);
     const u32 all = shared.pages[step.rows] * items;
     const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
     const u32 start = block() * per_block, end = smaller(start + per_block, all);
@@ -287,9 +287,6 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
                 parity ^= 1;
             }
         }
-        // Only now: what the next kernel asks for ahead would take its part of the bandwidth from these pages, and may
-        // have all of it while results are combined.
-        start_consumers();
 #if !BULK_COPIES
         copies_commit();
         copies_wait<0>();
@@ -668,7 +665,7 @@ template <typename T> DEVICE void decode(T *output, const T *qkv, const Step &st
     SHARED u32 pages[MOST_ROWS + 1];
     wait_for_producers();
     start_consumers();
-    count_pages<false>(step, pages);
+    count_pages(step, pages);
     if (whole_vectors(step.cache.head_dim, step.rotary.dim, Vector<T>::count)) {
         decode_plain<Vector<T>::count>(output, qkv, step, pages);
     } else {
