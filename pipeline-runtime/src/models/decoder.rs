@@ -11,7 +11,6 @@
 //! [`Config`] that their `config.json` is read into.
 
 use crate::error::Result;
-use crate::gpu::Device;
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
     AttentionParts, Batch, BatchRotation, GatedMlp, GroupedQueryAttention, KvCache, RmsNorm, RotaryEmbedding,
@@ -126,9 +125,9 @@ impl Decoder {
         &self.ends
     }
 
-    /// The GPU that the model is on, `None` on the processor.
-    pub fn device(&self) -> Option<&Device> {
-        self.ends.device()
+    /// The rotary embedding.
+    pub fn rotary(&self) -> &RotaryEmbedding {
+        &self.rotary
     }
 
     /// An empty cache for `slots` sequences of at most `tokens` tokens, where the model is.

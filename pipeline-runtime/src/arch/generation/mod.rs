@@ -3,9 +3,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mod.rs` | prompts, plans, results, and the model as generation drives it |
+//! | `parameters.rs` | what is adjustable, and the plan that follows from it |
 //! | `session.rs` | a running generation: prompts are read, tokens chosen, texts grown |
 //! | `steps.rs` | the same steps on a GPU, recorded once and replayed |
 
+mod parameters;
 mod session;
 mod steps;
 
@@ -20,6 +22,7 @@ use crate::layers::{Batch, DeviceBatch, KvCache};
 use crate::tensor::Tensor;
 use crate::text::{Message, SamplingParameters, Tokenizer};
 
+pub use parameters::GenerationParameters;
 pub use session::Session;
 
 /// What a model that reads text takes: a text to continue, or a conversation to answer.
@@ -151,6 +154,24 @@ pub struct RawGeneration<R> {
     pub seed: u64,
     /// What the model's passes told of its tokens: in a mixture of experts the router's decisions.
     pub record: R,
+}
+
+impl<R> RawGeneration<R> {
+    /// The whole text: the prompt and its continuation, or the answer to a conversation.
+    ///
+    /// # Errors
+    /// The prompt has tokens that the tokenizer does not know.
+    pub fn text(&self, tokenizer: &Tokenizer) -> Result<String> {
+        Ok(match self.continues {
+            true => tokenizer.decode(&self.prompt, true)? + &self.completion,
+            false => self.completion.clone(),
+        })
+    }
+
+    /// Tokens read and written.
+    pub fn usage(&self) -> Usage {
+        Usage { prompt_tokens: self.prompt.len(), completion_tokens: self.tokens.len() }
+    }
 }
 
 /// Tokens read and written.

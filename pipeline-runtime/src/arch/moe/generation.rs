@@ -19,7 +19,6 @@ use crate::models::mixtral::Mixtral;
 use crate::stage::{Architecture, Call, LoadOptions, Stepwise};
 use crate::task::TextGeneration;
 use crate::tensor::Tensor;
-use crate::text::{SamplingParameters, StopStrings};
 
 type GenerationCall<'a> = Call<'a, Moe, TextGeneration>;
 
@@ -84,26 +83,9 @@ impl Architecture<TextGeneration> for Moe {
 
     fn route(call: &GenerationCall<'_>, prepared: &TokenSequences) -> Result<GenerationPlan> {
         let Call { model, parameters, .. } = call;
-        // A stop text that cannot be is refused before the model runs.
-        StopStrings::new(&parameters.stop)?;
+        let routing = model.routing_policy(parameters)?;
         let context = model.network.config().context();
-        let room =
-            |tokens: &Vec<u32>| (context + 1).saturating_sub(tokens.len()).min(parameters.max_new_tokens);
-        Ok(GenerationPlan {
-            routing: model.routing_policy(parameters)?,
-            sampling: SamplingParameters {
-                temperature: parameters.temperature,
-                top_k: parameters.top_k,
-                top_p: parameters.top_p,
-                min_p: parameters.min_p,
-                repetition_penalty: parameters.repetition_penalty,
-                do_sample: parameters.do_sample,
-            },
-            seed: parameters.seed.unwrap_or_else(rand::random),
-            max_new_tokens: prepared.sequences.iter().map(room).collect(),
-            stop: parameters.stop.clone(),
-            end_tokens: model.generation.eos_token_ids.clone(),
-        })
+        parameters.plan(prepared, routing, context, &model.generation.eos_token_ids)
     }
 
     fn infer(
@@ -119,13 +101,9 @@ impl Architecture<TextGeneration> for Moe {
     fn format(call: &GenerationCall<'_>, raw: Vec<RawGeneration<RoutingRecord>>) -> Result<Vec<Generation>> {
         let tokenizer = &call.model.tokenizer;
         let generation = |raw: RawGeneration<RoutingRecord>| {
-            let text = match raw.continues {
-                true => tokenizer.decode(&raw.prompt, true)? + &raw.completion,
-                false => raw.completion.clone(),
-            };
             Ok(Generation {
-                text,
-                usage: Usage { prompt_tokens: raw.prompt.len(), completion_tokens: raw.tokens.len() },
+                text: raw.text(tokenizer)?,
+                usage: raw.usage(),
                 experts: ExpertAttribution::new(&raw.prompt, &raw.tokens, &raw.record, tokenizer),
                 completion: raw.completion,
                 tokens: raw.tokens,

@@ -13,6 +13,8 @@ mod features;
 mod generation;
 mod heatmap;
 
+use std::ops::{Deref, DerefMut};
+
 use pipeline_schema::Value;
 use pipeline_schema::models::ModelConfig;
 
@@ -25,12 +27,14 @@ use crate::progress::Progress;
 use crate::stage::{LoadOptions, Parameters};
 use crate::text::{GenerationConfig, Tokenizer, as_written};
 
-pub use super::generation::{FinishReason, Prompt, RawGeneration, TextDelta, TokenSequences, Usage};
+pub use super::features::{Features, RawFeatures};
+pub use super::generation::{
+    FinishReason, GenerationParameters, Prompt, RawGeneration, TextDelta, TokenSequences, Usage,
+};
 pub use attribution::{
     CoActivation, ExpertAttribution, ExpertUsage, LayerExperts, LoadBalance, RoutingRecord, TokenExperts,
     TokenOrigin, load_balancing_loss,
 };
-pub use features::Features;
 pub use generation::{Generation, GenerationPlan, GenerationSession, PassRouting};
 pub use heatmap::Heatmap;
 
@@ -41,24 +45,8 @@ pub enum Moe {}
 /// What is adjustable in a mixture of experts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MoeParameters {
-    /// Tokens to generate at most.
-    pub max_new_tokens: usize,
-    /// Flattens (above 1) or sharpens (below 1) the distribution of the next token; 0 is greedy.
-    pub temperature: f32,
-    /// Samples from the likeliest tokens whose probabilities sum to this; 1 is off.
-    pub top_p: f32,
-    /// Samples from this many likeliest tokens; 0 is off.
-    pub top_k: usize,
-    /// Drops tokens less likely than this share of the likeliest token's probability; 0 is off.
-    pub min_p: f32,
-    /// Divides the logits of tokens seen before; 1 is off.
-    pub repetition_penalty: f32,
-    /// Draws the next token; `false` takes the likeliest.
-    pub do_sample: bool,
-    /// Texts that end the generation and are not part of the result.
-    pub stop: Vec<String>,
-    /// Reproduces a run; `None` draws one, which the output reports.
-    pub seed: Option<u64>,
+    /// How text is generated; its fields are reached as if they stood here.
+    pub generation: GenerationParameters,
     /// Experts that each token visits in a layer.
     pub num_active_experts: usize,
     /// Limits an expert to this many times its even share of the tokens that are routed together.
@@ -70,15 +58,7 @@ pub struct MoeParameters {
 impl MoeParameters {
     fn new(generation: &GenerationConfig, num_active_experts: usize) -> MoeParameters {
         MoeParameters {
-            max_new_tokens: generation.max_new_tokens.unwrap_or(128),
-            temperature: generation.temperature.unwrap_or(0.7),
-            top_p: generation.top_p.unwrap_or(0.9),
-            top_k: generation.top_k.unwrap_or(50),
-            min_p: generation.min_p.unwrap_or(0.0),
-            repetition_penalty: generation.repetition_penalty.unwrap_or(1.0),
-            do_sample: generation.do_sample.unwrap_or(true),
-            stop: Vec::new(),
-            seed: None,
+            generation: GenerationParameters::new(generation),
             num_active_experts,
             capacity_factor: None,
             overflow: Overflow::Drop,
@@ -86,24 +66,29 @@ impl MoeParameters {
     }
 }
 
+impl Deref for MoeParameters {
+    type Target = GenerationParameters;
+
+    fn deref(&self) -> &GenerationParameters {
+        &self.generation
+    }
+}
+
+impl DerefMut for MoeParameters {
+    fn deref_mut(&mut self) -> &mut GenerationParameters {
+        &mut self.generation
+    }
+}
+
 impl Parameters for MoeParameters {
     fn values(&self) -> Vec<(&'static str, Value)> {
-        let integer = |number: usize| Value::Integer(number as i128);
-        let float = |number: f32| Value::Float(as_written(number));
-        let mut values = vec![
-            ("max_new_tokens", integer(self.max_new_tokens)),
-            ("temperature", float(self.temperature)),
-            ("top_p", float(self.top_p)),
-            ("top_k", integer(self.top_k)),
-            ("min_p", float(self.min_p)),
-            ("repetition_penalty", float(self.repetition_penalty)),
-            ("do_sample", Value::Boolean(self.do_sample)),
-            ("stop", Value::TextList(self.stop.clone())),
-            ("num_active_experts", integer(self.num_active_experts)),
+        let mut values = self.generation.values();
+        values.extend([
+            ("num_active_experts", Value::Integer(self.num_active_experts as i128)),
             ("overflow", Value::Text(overflow_name(self.overflow).to_owned())),
-        ];
-        values.extend(self.seed.map(|seed| ("seed", Value::Integer(seed.into()))));
-        values.extend(self.capacity_factor.map(|factor| ("capacity_factor", float(factor))));
+        ]);
+        let capacity_factor = self.capacity_factor.map(|factor| Value::Float(as_written(factor)));
+        values.extend(capacity_factor.map(|factor| ("capacity_factor", factor)));
         values
     }
 }
