@@ -422,7 +422,7 @@ unsafe impl Plain for half::f16 {}
 /// Every source of kernels, to be compiled for chips that are not there.
 pub fn sources() -> &'static [&'static Source] {
     use crate::kernels::{activation, attention, elementwise, embedding, matmul, norm, sampling, softmax};
-    static SOURCES: [&Source; 10] = [
+    static SOURCES: [&Source; 11] = [
         &activation::gpu::SOURCE,
         &attention::gpu::APPEND,
         &attention::gpu::DECODE,
@@ -430,6 +430,7 @@ pub fn sources() -> &'static [&'static Source] {
         &elementwise::gpu::SOURCE,
         &embedding::gpu::SOURCE,
         &matmul::gpu::SOURCE,
+        &matmul::quantized::SOURCE,
         &norm::gpu::SOURCE,
         &sampling::gpu::SOURCE,
         &softmax::gpu::SOURCE,

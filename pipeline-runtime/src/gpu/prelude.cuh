@@ -227,6 +227,24 @@ template <typename T> DEVICE u32 pack(float first, float second) {
     return (u32)narrow<T>(first).raw | (u32)narrow<T>(second).raw << 16;
 }
 
+// Products and sums that the compiler does not fuse into one rounding.
+DEVICE float times(float a, float b) {
+#if AMD
+#pragma clang fp contract(off)
+    return a * b;
+#else
+    return __fmul_rn(a, b);
+#endif
+}
+DEVICE float plus(float a, float b) {
+#if AMD
+#pragma clang fp contract(off)
+    return a + b;
+#else
+    return __fadd_rn(a, b);
+#endif
+}
+
 DEVICE float maximum(float a, float b) { return a > b ? a : b; }
 DEVICE float minimum(float a, float b) { return a < b ? a : b; }
 DEVICE u32 smaller(u32 a, u32 b) { return a < b ? a : b; }
@@ -398,6 +416,28 @@ DEVICE words4 stream16_if(const void *address, bool present) {
                  "}"
                  : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
                  : "l"(address), "r"((u32)present));
+    return value;
+#endif
+}
+
+// For what no kernel writes and neighbours read too: loaded where it is written, not where it is first used.
+DEVICE words4 ahead16(const void *address) {
+#if AMD
+    return load16(address);
+#else
+    words4 value;
+    asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+                 : "l"(address));
+    return value;
+#endif
+}
+DEVICE u16 ahead2(const void *address) {
+#if AMD
+    return *(const u16 *)address;
+#else
+    u16 value;
+    asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(value) : "l"(address));
     return value;
 #endif
 }

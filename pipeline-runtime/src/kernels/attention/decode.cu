@@ -141,9 +141,10 @@ DEVICE void finish(const Step &step, T *output, const Place &at, Share share, u3
         partial[2 * i] = tops[i];
         partial[2 * i + 1] = totals[i];
     }
-    device_fence();
     together();
     if (thread() == 0) {
+        // What the others wrote before the barrier counts as this thread's.
+        device_fence();
         u32 items = step.cache.kv_heads * ((step.group() + QUERIES - 1) / QUERIES);
         u32 *counter = step.counters + at.row * items + at.item;
         bool last = atomic_add(counter, 1) + 1 == share.count();
@@ -153,7 +154,10 @@ DEVICE void finish(const Step &step, T *output, const Place &at, Share share, u3
     }
     together();
     if (!*flag) return;
+#if AMD
+    // A block may be on two compute units, each with a first cache.
     device_fence();
+#endif
     for (u32 i = thread() * COUNT; i < length; i += DECODE_THREADS * COUNT) {
         const u32 row = i / head_dim;
         // So many at a time are on their way.

@@ -54,6 +54,11 @@ template <u32 COUNT> DEVICE void hold(float (&values)[COUNT]) {
     for (u32 i = 0; i < COUNT; i++) asm volatile("" : "+f"(values[i])::"memory");
 }
 
+template <u32 ROWS, u32 COUNT> DEVICE void hold(u32 (&values)[ROWS][COUNT]) {
+#pragma unroll
+    for (u32 i = 0; i < ROWS * COUNT; i++) asm volatile("" : "+r"(values[i / COUNT][i % COUNT])::"memory");
+}
+
 template <u32 COUNT> DEVICE void more_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 }

@@ -287,7 +287,7 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
                         u32 position = lowest + lane() / 4 + j / 2 * 8;
                         if (!prompt.sees(position, slot, key)) scores[i][j] = -INFINITE;
                     }
-                    highest[j / 2] = maximum(highest[j / 2], scores[i][j]);
+                    highest[j / 2] = higher(highest[j / 2], scores[i][j]);
                 }
             }
 #pragma unroll
@@ -313,10 +313,10 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
             }
 #pragma unroll
             for (u32 k = 0; k < 4; k++) {
-                u32 weights[4] = {pack<T>(scores[2 * k][0], scores[2 * k][1]),
-                                  pack<T>(scores[2 * k][2], scores[2 * k][3]),
-                                  pack<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
-                                  pack<T>(scores[2 * k + 1][2], scores[2 * k + 1][3])};
+                u32 weights[4] = {pack_pair<T>(scores[2 * k][0], scores[2 * k][1]),
+                                  pack_pair<T>(scores[2 * k][2], scores[2 * k][3]),
+                                  pack_pair<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
+                                  pack_pair<T>(scores[2 * k + 1][2], scores[2 * k + 1][3])};
 #pragma unroll
                 for (u32 i = 0; i < D / 16; i++) {
                     u32 words[4], key = k * 16 + quarter % 2 * 8 + eighth, chunk = i * 2 + quarter / 2;
@@ -338,7 +338,7 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
         T *target = output + (own.row(row) * prompt.heads + head) * D + lane() % 4 * 2;
 #pragma unroll
         for (u32 i = 0; i < D / 8; i++) {
-            *(u32 *)(target + i * 8) = pack<T>(sums[i][2 * half] * factor, sums[i][2 * half + 1] * factor);
+            *(u32 *)(target + i * 8) = pack_pair<T>(sums[i][2 * half] * factor, sums[i][2 * half + 1] * factor);
         }
     }
 }
@@ -382,11 +382,12 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
     Queries own;
     // Neighbours in the list take about as long, in patterns: turned a little further in each round, every block gets
     // of all.
-    auto next_item = [&](u32 round) {
+    auto item_of = [&](u32 round, Queries &own) {
         u32 item = round * blocks() + (block() + round * (blocks() / 3 + 1)) % blocks();
         if (!find_queries(prompt, item / prompt.heads, HOPPER_QUERIES, own)) return NO_ITEM;
         return item % prompt.heads;
     };
+    auto next_item = [&](u32 round) { return item_of(round, own); };
 
     if (warp() < 4) {
         fewer_registers<40>();
@@ -465,7 +466,8 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
     auto your_turn = [&] { part_arrive(3 - group, 256); };
     if (group == 1) your_turn();
     u32 count = 0, items = 0;
-    for (u32 head; (head = next_item(items)) != NO_ITEM; items++) {
+    Queries next;
+    for (u32 head = next_item(0), next_head; head != NO_ITEM; head = next_head, own = next, items++) {
         const u32 slot = own.sequence.slot;
         const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
         const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
@@ -520,7 +522,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
                 float highest = tops[half];
 #pragma unroll
                 for (u32 i = 0; i < 16; i++) {
-                    highest = maximum(highest, maximum(scores[4 * i + 2 * half], scores[4 * i + 2 * half + 1]));
+                    highest = higher(highest, higher(scores[4 * i + 2 * half], scores[4 * i + 2 * half + 1]));
                 }
                 highest = max_lanes<4>(highest);
                 base[half] = highest == -INFINITE ? 0.0f : highest * prompt.scale;
@@ -538,7 +540,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
 #pragma unroll
             for (u32 k = 0; k < 8; k++) {
 #pragma unroll
-                for (u32 j = 0; j < 4; j++) weights[k][j] = pack<T>(scores[8 * k + 2 * j], scores[8 * k + 2 * j + 1]);
+                for (u32 j = 0; j < 4; j++) weights[k][j] = pack_pair<T>(scores[8 * k + 2 * j], scores[8 * k + 2 * j + 1]);
             }
         };
 
@@ -557,10 +559,12 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
             await(&shared.filled[0][(count + 1) % 2], (count + 1) / 2 % 2);
             my_turn();
             hold(scores);
-            hold(sums);
             products_begin();
             begin_scores(count + 1);
             await(&shared.filled[1][count % 2], count / 2 % 2);
+            hold(sums);
+            hold(weights);
+            products_begin();
             begin_sums(count);
             your_turn();
             products_wait<1>();
@@ -576,8 +580,10 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         }
         await(&shared.filled[1][count % 2], count / 2 % 2);
         hold(sums);
+        hold(weights);
         products_begin();
         begin_sums(count);
+        next_head = item_of(items + 1, next);
         products_wait<0>();
         hold(sums);
         if (leader) arrive(&shared.emptied[1][count % 2]);
@@ -591,7 +597,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
 #pragma unroll
             for (u32 i = 0; i < D / 8; i++) {
                 u32 *target = (u32 *)(own_queries + (i / 8 * 64 + row) * 64 + ((i ^ row) % 8) * 8) + lane() % 4;
-                *target = pack<T>(sums[4 * i + 2 * half] * scale, sums[4 * i + 2 * half + 1] * scale);
+                *target = pack_pair<T>(sums[4 * i + 2 * half] * scale, sums[4 * i + 2 * half + 1] * scale);
             }
         }
         warp_barrier();

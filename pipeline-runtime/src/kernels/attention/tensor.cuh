@@ -5,6 +5,26 @@
 
 DEVICE u32 shared_address(const void *pointer) { return (u32)__cvta_generic_to_shared(pointer); }
 
+// One instruction where maximum() has two: a number where the other is none.
+DEVICE float higher(float a, float b) {
+    float result;
+    asm("max.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+    return result;
+}
+
+// The two halves of a word, rounded at once.
+DEVICE u32 pack_pair(float first, float second, bf16) {
+    u32 result;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+    return result;
+}
+DEVICE u32 pack_pair(float first, float second, f16) {
+    u32 result;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+    return result;
+}
+template <typename T> DEVICE u32 pack_pair(float first, float second) { return pack_pair(first, second, T{}); }
+
 // sums (16, 8) += a (16, 16) b (16, 8)
 DEVICE void multiply_add(float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1, bf16) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

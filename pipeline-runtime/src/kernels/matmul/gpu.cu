@@ -6,103 +6,6 @@
 //
 // Weights are asked for before the kernels before this one have finished: the memory is never idle between two products.
 
-constexpr u32 STORE = 0;      // y T = sum + bias
-constexpr u32 STORE_F32 = 1;  // y f32 = sum + bias
-constexpr u32 ACCUMULATE = 2; // y f32 += sum + bias
-constexpr u32 SWIGLU = 3;     // y T = silu(gate sum) * up sum
-
-template <typename T>
-DEVICE void finish(float sum, const float *bias, void *y, u32 epilogue, u32 row, u32 output, u32 out) {
-    u64 index = (u64)row * out + output;
-    if (bias) sum += bias[output];
-    if (epilogue == STORE) {
-        ((T *)y)[index] = narrow<T>(sum);
-    } else if (epilogue == STORE_F32) {
-        ((float *)y)[index] = sum;
-    } else {
-        ((float *)y)[index] += sum;
-    }
-}
-
-// Writes the RMS norm of hidden (rows, in) f32 to shared memory (rows, stride) T, four rows at a time so that enough
-// reads are under way. Ends with a barrier.
-template <typename T>
-DEVICE void norm_rows(const float *hidden, const float *weight, float epsilon, T *normed, u32 stride, u32 rows, u32 in) {
-    constexpr u32 ABREAST = 4;
-    SHARED float partial[ABREAST][32];
-    for (u32 first = 0; first < rows; first += ABREAST) {
-        const float *source = hidden + (u64)first * in;
-        u32 count = smaller(ABREAST, rows - first);
-        float sums[ABREAST] = {};
-        if (in % 8 == 0) {
-            for (u32 index = thread() * 8; index < in; index += threads() * 8) {
-                float values[ABREAST][8];
-#pragma unroll
-                for (u32 row = 0; row < ABREAST; row++) {
-                    if (row < count) load8(source + (u64)row * in + index, values[row]);
-                }
-#pragma unroll
-                for (u32 row = 0; row < ABREAST; row++) {
-#pragma unroll
-                    for (u32 part = 0; part < 8; part++) {
-                        if (row < count) sums[row] += values[row][part] * values[row][part];
-                    }
-                }
-            }
-        } else {
-            for (u32 index = thread(); index < in; index += threads()) {
-#pragma unroll
-                for (u32 row = 0; row < ABREAST; row++) {
-                    float value = row < count ? source[(u64)row * in + index] : 0.0f;
-                    sums[row] += value * value;
-                }
-            }
-        }
-#pragma unroll
-        for (u32 row = 0; row < ABREAST; row++) {
-            if (row >= count) continue;
-            sums[row] = warp_sum(sums[row]);
-            if (lane() == 0) partial[row][warp()] = sums[row];
-        }
-        barrier();
-        float factors[ABREAST];
-#pragma unroll
-        for (u32 row = 0; row < ABREAST; row++) {
-            float total = 0.0f;
-            for (u32 index = 0; row < count && index < warps(); index++) total += partial[row][index];
-            factors[row] = reciprocal_root(total / (float)in + epsilon);
-        }
-        T *target = normed + first * stride;
-        if (in % 8 == 0) {
-            for (u32 index = thread() * 8; index < in; index += threads() * 8) {
-                float values[ABREAST][8], weights[8];
-                load8(weight + index, weights);
-#pragma unroll
-                for (u32 row = 0; row < ABREAST; row++) {
-                    if (row < count) load8(source + (u64)row * in + index, values[row]);
-                }
-#pragma unroll
-                for (u32 row = 0; row < ABREAST; row++) {
-                    if (row >= count) continue;
-#pragma unroll
-                    for (u32 part = 0; part < 8; part++) values[row][part] *= factors[row] * weights[part];
-                    store8(target + row * stride + index, values[row]);
-                }
-            }
-        } else {
-            for (u32 index = thread(); index < in; index += threads()) {
-#pragma unroll
-                for (u32 row = 0; row < ABREAST; row++) {
-                    if (row >= count) continue;
-                    float value = source[(u64)row * in + index];
-                    target[row * stride + index] = narrow<T>(value * factors[row] * weight[index]);
-                }
-            }
-        }
-        barrier();
-    }
-}
-
 // ---- any chip, any format, any size -----------------------------------------------------------------------------
 
 // The sums of a warp: OUTPUTS weight rows with ROWS rows of x.
@@ -344,8 +247,9 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
 #pragma unroll
                         for (u32 tile = 0; tile < 2; tile++) {
                             words4 upper = stage.words[tile * 2][part], lower = stage.words[tile * 2 + 1][part];
-                            multiply_16x8x16(sums[tile][octet], upper.x, lower.x, upper.y, lower.y, column.x, column.y, T{});
-                            multiply_16x8x16(sums[tile][octet], upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
+                            float(&of_tile)[4] = sums[tile][octet];
+                            multiply_16x8x16(of_tile, upper.x, lower.x, upper.y, lower.y, column.x, column.y, T{});
+                            multiply_16x8x16(of_tile, upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
                         }
                     }
                 }

@@ -16,7 +16,7 @@ use crate::kernels::norm::{RmsNormShape, rms_norm_scalar};
 /// The kernels.
 pub static SOURCE: Source = Source {
     name: "matmul",
-    parts: &[PRELUDE, include_str!("../../gpu/matrix.cuh"), include_str!("gpu.cu")],
+    parts: &[PRELUDE, include_str!("../../gpu/matrix.cuh"), include_str!("rows.cuh"), include_str!("gpu.cu")],
 };
 
 /// The most rows that [`few_rows`] takes.
@@ -174,7 +174,7 @@ pub fn few_rows(device: &Device, product: &FewRows<'_>) -> Result<()> {
 }
 
 /// The product as it is defined: the twin of [`few_rows`], on what the buffers hold. x: (rows, in_features).
-fn few_rows_scalar(
+pub(super) fn few_rows_scalar(
     x: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,

@@ -9,6 +9,7 @@ pub mod gpu;
 mod many_rows;
 mod packing;
 mod product;
+pub mod quantized;
 mod scalar;
 #[cfg(test)]
 mod tests;

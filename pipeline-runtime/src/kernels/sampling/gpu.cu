@@ -12,7 +12,6 @@
 constexpr u32 GROUP = 128;                        // tokens with one maximum
 constexpr u32 SCAN_GROUPS = 4;                    // groups that a warp scans
 constexpr u32 SCAN_THREADS = 256;
-constexpr u32 CHOOSE_THREADS = 1024;
 constexpr u32 SCAN_PART = SCAN_THREADS / WARP * SCAN_GROUPS * GROUP;
 constexpr u32 CANDIDATES = 1024;                  // the longest short list
 constexpr u32 LISTED_GROUPS = 1024;
@@ -31,24 +30,6 @@ struct SamplingParameters {
 };
 
 // ---- arithmetic that gives the host's bits ----------------------------------------------------------------------
-
-// The compiler must not fuse these.
-DEVICE float times(float a, float b) {
-#if AMD
-#pragma clang fp contract(off)
-    return a * b;
-#else
-    return __fmul_rn(a, b);
-#endif
-}
-DEVICE float plus(float a, float b) {
-#if AMD
-#pragma clang fp contract(off)
-    return a + b;
-#else
-    return __fadd_rn(a, b);
-#endif
-}
 
 // exp(x) for x at most 0; 0 below -87.
 DEVICE float exact_exponential(float x) {
@@ -96,8 +77,8 @@ struct Scores {
     const u32 *seen; // a bit for each token, or null
     float penalty, temperature;
 
-    DEVICE_MEMBER float penalised(u32 token) const {
-        float logit = logits[token];
+    DEVICE_MEMBER float penalised(u32 token) const { return penalised(token, logits[token]); }
+    DEVICE_MEMBER float penalised(u32 token, float logit) const {
         if (penalty != 1.0f && seen && (seen[token / 32] >> token % 32 & 1u)) {
             return logit < 0.0f ? logit * penalty : logit / penalty;
         }
@@ -110,19 +91,18 @@ struct Scores {
 // ---- first launch -----------------------------------------------------------------------------------------------
 
 // grid: (ceil(vocabulary / SCAN_PART), rows). slots: the place of each row's sequence in seen; a row whose slot is not
-// below slot_count is passed over, here and in the second launch. maxima: (rows, ceil(vocabulary / GROUP)), the highest penalised score of
-// each group. partial: (rows, blocks, 2), the highest logit of the block's part, or infinity where one is no number,
+// below slot_count is passed over, in every launch. maxima: (rows, ceil(vocabulary / GROUP)), the highest penalised
+// score of each group. partial: (rows, blocks, 2), the highest logit of the block's part, or infinity where one is no number,
 // and the sum of the exponentials relative to it.
-KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingParameters *parameters, const u32 *seen,
+KERNEL void BOUNDS(SCAN_THREADS, 1) sampling_scan(const float *logits, const SamplingParameters *parameters, const u32 *seen,
                                          const u32 *slots, float *maxima, float *partial, u32 vocabulary, u32 words,
                                          u32 slot_count) {
     SHARED float tops[32], totals[32];
     wait_for_producers();
     start_consumers();
+    // All reads are under way before the first is looked at.
     u32 row = block_y(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP;
-    if (slot >= slot_count) return;
-    Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
-                     parameters[row].repetition_penalty, 1.0f};
+    float penalty = parameters[row].repetition_penalty;
     u32 first_group = (block() * warps() + warp()) * SCAN_GROUPS;
     constexpr u32 EACH = GROUP / WARP;
     float values[SCAN_GROUPS][EACH];
@@ -131,9 +111,11 @@ KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingPara
 #pragma unroll
         for (u32 part = 0; part < EACH; part++) {
             u32 token = (first_group + index) * GROUP + part * WARP + lane();
-            values[index][part] = token < vocabulary ? scores.logits[token] : -INFINITE;
+            values[index][part] = token < vocabulary ? logits[(u64)row * vocabulary + token] : -INFINITE;
         }
     }
+    if (slot >= slot_count) return;
+    Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr, penalty, 1.0f};
     float top = -INFINITE;
 #pragma unroll
     for (u32 index = 0; index < SCAN_GROUPS; index++) {
@@ -143,7 +125,7 @@ KERNEL void BOUNDS(256, 1) sampling_scan(const float *logits, const SamplingPara
             float value = values[index][part];
             top = value != value ? INFINITE : maximum(top, value);
             u32 token = (first_group + index) * GROUP + part * WARP + lane();
-            if (scores.penalty != 1.0f && token < vocabulary) value = scores.penalised(token);
+            if (scores.penalty != 1.0f && token < vocabulary) value = scores.penalised(token, value);
             best = maximum(best, value);
         }
         best = warp_max(best);
@@ -174,20 +156,17 @@ DEVICE u64 across(u64 value, u32 mask) {
 DEVICE u64 from_lane(u64 value, u32 source) {
     return (u64)from_lane((u32)(value >> 32), source) << 32 | from_lane((u32)value, source);
 }
-DEVICE u64 warp_total(u64 value) {
+// Over WIDTH neighbouring lanes, in each of them.
+template <u32 WIDTH, typename N> DEVICE N total_of(N value) {
 #pragma unroll
-    for (u32 mask = WARP / 2; mask > 0; mask /= 2) value += across(value, mask);
+    for (u32 mask = WIDTH / 2; mask > 0; mask /= 2) value += across(value, mask);
     return value;
 }
-DEVICE u32 warp_total(u32 value) {
-#pragma unroll
-    for (u32 mask = WARP / 2; mask > 0; mask /= 2) value += across(value, mask);
-    return value;
-}
+template <typename N> DEVICE N warp_total(N value) { return total_of<WARP>(value); }
 
 // grid: as sampling_scan. weights: (rows, ceil(vocabulary / GROUP)), the sum of the weights of each group, for the rows
 // whose choice top_k does not limit.
-KERNEL void BOUNDS(256, 1) sampling_weigh(const float *logits, const SamplingParameters *all_parameters, const u32 *seen,
+KERNEL void BOUNDS(SCAN_THREADS, 1) sampling_weigh(const float *logits, const SamplingParameters *all_parameters, const u32 *seen,
                                           const u32 *slots, const float *all_maxima, u64 *weights, u32 vocabulary,
                                           u32 words, u32 slot_count) {
     SHARED float bests[32];
@@ -298,8 +277,9 @@ OUTLINED u32 first_highest(const Scores &scores, const float *maxima, u32 groups
 
 // Whether a short list decides, and then the token in shared.token. k: how many of the greatest scores the list must
 // hold; 0 < k. whole: top_k does not limit the choice, so that the list must hold what top-p and min-p leave.
-OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &parameters, const float *maxima, u32 groups,
-                             u32 vocabulary, u32 k, bool whole, u64 row_total, float highest, u64 random) {
+OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &parameters, const float *maxima,
+                               u32 groups, u32 vocabulary, u32 k, bool whole, u64 row_total, float highest,
+                               u64 random) {
     if (groups < k || k > LISTED_GROUPS) return false;
     // A bound that at least k groups reach, and few more: halving between keys of which the lower is reached by at
     // least k and the upper by fewer.
@@ -343,85 +323,97 @@ OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &p
     }
     barrier();
     u32 listed = shared.listed;
+    // Two groups of a warp are read together.
 #pragma unroll 1
-    for (u32 index = warp(); index < listed; index += warps()) {
-        u32 first = shared.list.groups[index] * GROUP;
+    for (u32 index = warp(); index < listed; index += 2 * warps()) {
+        constexpr u32 EACH = GROUP / WARP;
+        u32 tokens[2 * EACH];
+        float logits[2 * EACH];
 #pragma unroll
-        for (u32 part = 0; part < GROUP / WARP; part++) {
-            u32 token = first + part * WARP + lane();
-            if (token >= vocabulary) continue;
-            float score = scores.at(token);
-            u32 key = key_of(score);
+        for (u32 part = 0; part < 2 * EACH; part++) {
+            u32 place = index + part / EACH * warps();
+            u32 group = place < listed ? shared.list.groups[place] : groups;
+            tokens[part] = group * GROUP + part % EACH * WARP + lane();
+            logits[part] = tokens[part] < vocabulary ? scores.logits[tokens[part]] : 0.0f;
+        }
+#pragma unroll
+        for (u32 part = 0; part < 2 * EACH; part++) {
+            if (tokens[part] >= vocabulary) continue;
+            u32 key = key_of(scores.warm(scores.penalised(tokens[part], logits[part])));
             if (key < lower) continue;
             u32 place = shared_add(&shared.count, 1u);
-            if (place < CANDIDATES) {
-                shared.list.order[place] = (u64)key << 32 | (u32)~token;
-                shared.list.weight[place] = weight_of(score, highest, parameters.weight_bits);
-            }
+            if (place < CANDIDATES) shared.list.order[place] = (u64)key << 32 | (u32)~tokens[part];
         }
     }
     barrier();
     u32 count = shared.count;
     if (count > CANDIDATES) return false;
 
-    // A warp a candidate: how many are likelier, and their weights.
 #pragma unroll 1
-    for (u32 index = warp(); index < count; index += warps()) {
-        u64 order = shared.list.order[index], weight = 0;
-        u32 likelier = 0;
+    for (u32 index = thread(); index < count; index += threads()) {
+        shared.list.weight[index] =
+            weight_of(score_of((u32)(shared.list.order[index] >> 32)), highest, parameters.weight_bits);
+    }
+    barrier();
+    // SHARE lanes a candidate. First: how many are likelier, and the sum of their weights.
+    constexpr u32 SHARE = 8, AT_ONCE = WARP / SHARE;
+    u32 stride = warps() * AT_ONCE, place = lane() % SHARE;
 #pragma unroll 1
-        for (u32 other = lane(); other < count; other += WARP) {
-            if (shared.list.order[other] > order) likelier++, weight += shared.list.weight[other];
+    for (u32 base = warp() * AT_ONCE; base < count; base += stride) {
+        u32 index = base + lane() / SHARE, likelier = 0;
+        u64 order = index < count ? shared.list.order[index] : 0, above = 0;
+        for (u32 other = place; other < count; other += SHARE) {
+            if (shared.list.order[other] > order) likelier++, above += shared.list.weight[other];
         }
-        likelier = warp_total(likelier);
-        weight = warp_total(weight);
-        if (lane() == 0) {
-            shared.list.above[index] = weight;
+        likelier = total_of<SHARE>(likelier);
+        above = total_of<SHARE>(above);
+        if (place == 0 && index < count) {
+            shared.list.above[index] = above;
             if (likelier == k - 1) shared.key = (u32)(order >> 32);
         }
     }
     barrier();
+    // Second: which of them stay. Each sums all weights for itself, which spares barriers.
     u32 least = whole ? lower : shared.key;
-    u64 mine = 0;
-#pragma unroll 1
-    for (u32 index = thread(); index < count; index += threads()) {
-        if (shared.list.order[index] >> 32 < least) shared.list.weight[index] = 0;
-        mine += shared.list.weight[index];
+    u64 total = 0;
+    for (u32 other = place; other < count; other += SHARE) {
+        if (shared.list.order[other] >> 32 >= least) total += shared.list.weight[other];
     }
-    u64 total = block_total(mine);
-    u64 removable = 0;
+    total = total_of<SHARE>(total);
     if (whole) {
-        removable = (u64)(parameters.removable * (double)row_total);
+        u64 removable = (u64)(parameters.removable * (double)row_total);
         bool cut = parameters.removable > 0.0 && row_total - total <= removable;
         bool least_cut = parameters.least_weight > 0 &&
                          weight_of(score_of(lower), highest, parameters.weight_bits) < parameters.least_weight;
         if (!cut && !least_cut) return false;
         total = row_total;
-    } else {
-        removable = (u64)(parameters.removable * (double)total);
     }
-    mine = 0;
+    u64 removable = (u64)(parameters.removable * (double)total);
+    barrier();
 #pragma unroll 1
     for (u32 index = thread(); index < count; index += threads()) {
         // Nothing is likelier than what has nothing above it, and that stays whatever top_p is.
-        u64 above = shared.list.above[index], weight = shared.list.weight[index];
+        u64 above = shared.list.above[index];
         bool cut = parameters.removable > 0.0 && above > 0 && total - above <= removable;
-        if (cut || weight < parameters.least_weight) shared.list.weight[index] = weight = 0;
-        mine += weight;
+        bool out = shared.list.order[index] >> 32 < least || shared.list.weight[index] < parameters.least_weight;
+        if (cut || out) shared.list.weight[index] = 0;
     }
-    u64 point = multiply_high(random, block_total(mine));
-    // In the order of the tokens.
+    barrier();
+    // Third: whose part of the line of weights, in the order of the tokens, holds the point.
+    u64 kept = 0;
+    for (u32 other = place; other < count; other += SHARE) kept += shared.list.weight[other];
+    u64 point = multiply_high(random, total_of<SHARE>(kept));
 #pragma unroll 1
-    for (u32 index = warp(); index < count; index += warps()) {
-        u64 own_weight = shared.list.weight[index], before = 0;
-        if (own_weight == 0) continue;
-        u32 token = ~(u32)shared.list.order[index];
-#pragma unroll 1
-        for (u32 other = lane(); other < count; other += WARP) {
-            if (~(u32)shared.list.order[other] < token) before += shared.list.weight[other];
+    for (u32 base = warp() * AT_ONCE; base < count; base += stride) {
+        u32 index = base + lane() / SHARE;
+        u64 own = index < count ? shared.list.weight[index] : 0, before = 0;
+        // Of the two parts of the order, the lower is the complement of the token.
+        u32 complement = index < count ? (u32)shared.list.order[index] : 0;
+        for (u32 other = place; other < count; other += SHARE) {
+            if ((u32)shared.list.order[other] > complement) before += shared.list.weight[other];
         }
-        before = warp_total(before);
-        if (lane() == 0 && before <= point && point - before < own_weight) shared.token = token;
+        before = total_of<SHARE>(before);
+        if (place == 0 && own > 0 && before <= point && point - before < own) shared.token = ~complement;
     }
     barrier();
     return true;
@@ -430,8 +422,8 @@ OUTLINED bool choose_from_list(const Scores &scores, const SamplingParameters &p
 // Going down from the likeliest, the key at which what is counted (one for each score, or its weight) reaches target,
 // in shared.key; what is counted above it is in shared.above. Scores below least and weights of zero count nothing.
 template <bool WEIGHTED>
-OUTLINED void select_key(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, u32 least, float highest,
-                       u64 target) {
+OUTLINED void select_key(const Scores &scores, const SamplingParameters &parameters, u32 vocabulary, u32 least,
+                         float highest, u64 target) {
     u32 prefix = 0, above_bits = 32;
     if (thread() == 0) shared.above = 0;
     for (u32 level = 0; level < 3; level++) {
@@ -572,8 +564,8 @@ OUTLINED void choose_from_row(const Scores &scores, const SamplingParameters &pa
 }
 
 // Where nothing but the temperature shapes the distribution: the token in shared.token, from the groups' weights.
-OUTLINED void choose_from_groups(const Scores &scores, const SamplingParameters &parameters, const u64 *weights, u32 groups,
-                                 u32 vocabulary, float highest, u64 total, u64 random) {
+OUTLINED void choose_from_groups(const Scores &scores, const SamplingParameters &parameters, const u64 *weights,
+                                 u32 groups, u32 vocabulary, float highest, u64 total, u64 random) {
     u64 point = multiply_high(random, total);
     // A thread takes neighbouring groups, so that sums go along the row.
     u32 each = (groups + threads() - 1) / threads(), first = thread() * each, end = smaller(first + each, groups);
@@ -613,26 +605,25 @@ OUTLINED void choose_from_groups(const Scores &scores, const SamplingParameters 
     }
 }
 
-// grid: rows. weights is null where sampling_weigh was not launched. maxima and partial are what sampling_scan left, parts its blocks a row. Steps are counted for each row:
-// random (capacity, rows) holds a random number of 64 bits for each, and the token and its log-probability are appended
-// to chosen and log_probabilities (capacity, rows), both around a ring. The token becomes tokens[row], positions[row]
-// grows by one, and the token is marked in seen. Logits that are no numbers, or all negative infinity, give the token
-// NO_TOKEN and a log-probability that is no number.
+// grid: rows. weights is null where sampling_weigh was not launched. maxima and partial are what sampling_scan left,
+// parts its blocks a row. Steps are counted for each row: random (capacity, rows) holds a random number of 64 bits for
+// each, and the token and its log-probability are appended to chosen and log_probabilities (capacity, rows), both around
+// a ring. The token becomes tokens[row], positions[row] grows by one, and the token is marked in seen. Logits that are no
+// numbers, or all negative infinity, give the token NO_TOKEN and a log-probability that is no number.
 KERNEL void BOUNDS(1024, 1)
     sampling_choose(const float *logits, const SamplingParameters *all_parameters, u32 *seen, const u32 *slots,
-                    const float *all_maxima, const float *partial, const u64 *all_weights, const u64 *random, u32 *steps, u32 *tokens,
-                    u32 *positions, u32 *chosen, float *log_probabilities, u32 vocabulary, u32 words, u32 parts,
-                    u32 capacity, u32 rows, u32 slot_count) {
+                    const float *all_maxima, const float *partial, const u64 *all_weights, const u64 *random,
+                    u32 *steps, u32 *tokens, u32 *positions, u32 *chosen, float *log_probabilities, u32 vocabulary,
+                    u32 words, u32 parts, u32 capacity, u32 rows, u32 slot_count) {
     SHARED float tops[32], totals[32], bests[32];
     wait_for_producers();
     start_consumers();
-    u32 row = block(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP;
-    if (slot >= slot_count) return;
+    u32 row = block(), slot = slots[row], groups = (vocabulary + GROUP - 1) / GROUP, step = steps[row];
     SamplingParameters parameters = all_parameters[row];
     const float *maxima = all_maxima + (u64)row * groups;
+    if (slot >= slot_count) return;
     Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
                      parameters.repetition_penalty, parameters.temperature};
-    u32 step = steps[row];
     u64 place = (u64)(step % capacity) * rows + row, drawn = random ? random[place] : 0;
     float best = -INFINITE, top = -INFINITE, sum = 0.0f;
 #pragma unroll 1
