@@ -334,7 +334,7 @@ mod tests {
         let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, window: Some(16) };
         let weights = Weights::random(1, pipeline_schema::DType::F32);
         let attention = GroupedQueryAttention::load(&weights, 8, shape, AttentionParts::default()).unwrap();
-        let rotary = RotaryEmbedding::new(4, &RopeParameters { theta: 1e4, scaling: RopeScaling::Default });
+        let rotary = RotaryEmbedding::new(4, &RopeParameters { theta: 1e4, scaling: RopeScaling::Unscaled });
         let mut cache = KvCache::new(1, 1);
         let mut sizes = Vec::new();
         let mut start = 0;
