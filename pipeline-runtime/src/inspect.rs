@@ -87,19 +87,14 @@ impl Inspection {
             .filter(|task| !rules::check_checkpoint(&facts, &request(task)).iter().any(about_task));
 
         let available_memory = available_memory();
-        let context = model.attention().map(|attention| attention.max_position_embeddings);
-        let cache_bytes = model.cache_bytes_per_token(DType::F32);
+        let context = model.attention().map(|attention| attention.context);
+        let cache_bytes = |tokens| model.cache_bytes(tokens, DType::F32);
         let memory = [DType::F32, DType::BF16].map(|dtype| {
             let weights = model.weight_bytes(head, dtype);
-            let cache = cache_bytes.saturating_mul(context.unwrap_or(0) as u64);
-            let beside = available_memory.saturating_sub(weights);
-            MemoryEstimate {
-                dtype,
-                weights,
-                cache,
-                fits: weights.saturating_add(cache) <= available_memory,
-                longest: (beside / cache_bytes.max(1)).min(context.unwrap_or(usize::MAX) as u64),
-            }
+            let longest = context.unwrap_or(0) as u64;
+            let cache = cache_bytes(longest);
+            let fits = |tokens| weights.saturating_add(cache_bytes(tokens)) <= available_memory;
+            MemoryEstimate { dtype, weights, cache, fits: fits(longest), longest: greatest(longest, fits) }
         });
         let mut stored = BTreeMap::new();
         for (_, tensor) in facts.tensors().iter() {
@@ -126,6 +121,16 @@ impl Inspection {
             problems: problems.iter().map(ToString::to_string).collect(),
         })
     }
+}
+
+/// The greatest number up to `limit` that holds, where all below it hold; 0 where none does.
+fn greatest(limit: u64, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, limit);
+    while low < high {
+        let middle = high - (high - low) / 2;
+        if holds(middle) { low = middle } else { high = middle - 1 }
+    }
+    low
 }
 
 /// Bytes of memory that a program can still have; 0 where the system does not say.

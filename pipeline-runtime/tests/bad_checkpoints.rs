@@ -351,7 +351,11 @@ fn configurations() {
     );
     broken(with_config("sliding_window", json!(0)), &["config.json: sliding_window", "but is 0"]);
     broken(with_config("quantization_config", json!({})), &["config.json: quantization_config"]);
-    broken(with_config("rope_scaling", json!({"type": "yarn"})), &["config.json: rope_scaling", "`yarn`"]);
+    broken(
+        with_config("rope_scaling", json!({"type": "yarn"})),
+        &["config.json: rope_scaling.factor", "`rope_scaling.factor` is missing"],
+    );
+    broken(with_config("rope_scaling", json!({"type": "ntk"})), &["config.json: rope_scaling.type", "`ntk`"]);
     broken(
         with_config("rope_parameters", json!({"rope_theta": 0})),
         &["config.json: rope_parameters", "rope_theta"],

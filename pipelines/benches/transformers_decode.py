@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The peer of `pipelines bench`: transformers' Mixtral on the CPU, layers of real shape with random weights.
+"""The peer of `pipelines bench`: transformers on a CPU or a GPU, layers of real shape with random weights.
 
     python -m venv venv && venv/bin/pip install torch==2.11.0 transformers==5.17.0
     venv/bin/python transformers_decode.py --preset mixtral-8x7b --layers 1 --dtype bf16
@@ -15,6 +15,7 @@ take turns with it in one run:
 
     decode 8       eight tokens from the prompt on  {"decode": 8, "experts": ..., "ms": [...], "median_ms": ...}
     prefill 128    one prompt of 128 tokens         {"prefill": 128, "experts": ..., "ms": [...], "median_ms": ...}
+    decode 8 16    the same for 16 sequences at once, and so `prefill 128 16`
     quit
 
 The first line it writes, {"ready": true, ...}, comes once the model is made and warm.
@@ -30,7 +31,15 @@ import time
 
 import torch
 import transformers
-from transformers import DynamicCache, MixtralConfig, MixtralForCausalLM, StaticCache
+from transformers import (
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    StaticCache,
+)
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.mixtral.modeling_mixtral import MixtralRotaryEmbedding
 
 PRESETS = {
@@ -42,6 +51,13 @@ PRESETS = {
         num_key_value_heads=8,
         num_local_experts=8,
         num_experts_per_tok=2,
+    ),
+    "llama-8b": dict(
+        vocab_size=128256,
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_attention_heads=32,
+        num_key_value_heads=8,
     ),
     # Small enough to try this program with.
     "tiny": dict(
@@ -62,14 +78,20 @@ BATCHED_MM_TOKENS = 4
 
 
 @torch.no_grad()
-def build(preset, layers, dtype):
+def build(preset, layers, dtype, device):
     """The model, its weights copies of one random block: drawing billions of numbers would take minutes."""
-    config = MixtralConfig(**PRESETS[preset], num_hidden_layers=layers, max_position_embeddings=32768)
+    sparse = "num_local_experts" in PRESETS[preset]
+    config_class, model_class, rotary_class = (
+        (MixtralConfig, MixtralForCausalLM, MixtralRotaryEmbedding)
+        if sparse
+        else (LlamaConfig, LlamaForCausalLM, LlamaRotaryEmbedding)
+    )
+    config = config_class(**PRESETS[preset], num_hidden_layers=layers, max_position_embeddings=32768)
     with torch.device("meta"):
-        model = MixtralForCausalLM._from_config(config, dtype=dtype, attn_implementation="sdpa")
-    model = model.to_empty(device="cpu").eval()
+        model = model_class._from_config(config, dtype=dtype, attn_implementation="sdpa")
+    model = model.to_empty(device=device).eval()
     # Not a parameter and so left empty by `to_empty`.
-    model.model.rotary_emb = MixtralRotaryEmbedding(config)
+    model.model.rotary_emb = rotary_class(config).to(device)
     generator = torch.Generator().manual_seed(0)
     # A prime length keeps rows and experts from being copies of each other.
     block = torch.empty(4_194_301).uniform_(-1.0, 1.0, generator=generator)
@@ -78,7 +100,7 @@ def build(preset, layers, dtype):
             parameter.fill_(1.0)
             continue
         width = 1.0 if "embed_tokens" in name else 1.0 / math.sqrt(parameter.shape[-1])
-        scaled = (block * (width * math.sqrt(3.0))).to(dtype)
+        scaled = (block * (width * math.sqrt(3.0))).to(device, dtype)
         flat = parameter.view(-1)
         for start in range(0, flat.numel(), scaled.numel()):
             piece = flat[start : start + scaled.numel()]
@@ -89,7 +111,7 @@ def build(preset, layers, dtype):
 def bytes_per_token(model):
     """Weights that one decoded token reads: attention, router, the active experts and the head."""
     config = model.config
-    active = config.num_experts_per_tok / config.num_local_experts
+    active = getattr(config, "num_experts_per_tok", 1) / getattr(config, "num_local_experts", 1)
     total = 0.0
     for name, parameter in model.named_parameters():
         if "embed_tokens" not in name:
@@ -103,41 +125,47 @@ class Peer:
     def __init__(self, model, prompt):
         self.model = model
         self.compiled = {}
-        self.prompt = self.ids(prompt)
-        self.dynamic = None
+        self.prompt = prompt
+        # By number of sequences.
+        self.dynamic = {}
 
-    def ids(self, length):
+    def ids(self, length, batch=1):
         generator = torch.Generator().manual_seed(length)
-        return torch.randint(3, self.model.config.vocab_size, (1, length), generator=generator)
+        ids = torch.randint(3, self.model.config.vocab_size, (batch, length), generator=generator)
+        return ids.to(self.model.device)
+
+    def choose(self, experts):
+        if hasattr(self.model.config, "num_local_experts"):
+            self.model.set_experts_implementation(experts)
 
     def step(self, call, ids, cache):
         logits = call(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
         return logits[:, -1:].argmax(dim=-1)
 
-    def filled(self):
-        """A growing cache that holds the prompt, and the token that follows it."""
-        if self.dynamic is None:
+    def filled(self, batch):
+        """A growing cache that holds the prompts, and the tokens that follow them."""
+        if batch not in self.dynamic:
             cache = DynamicCache(config=self.model.config)
-            self.dynamic = cache, self.step(self.model, self.prompt, cache)
-        cache, following = self.dynamic
-        cache.crop(self.prompt.shape[1])
+            self.dynamic[batch] = cache, self.step(self.model, self.ids(self.prompt, batch), cache)
+        cache, following = self.dynamic[batch]
+        cache.crop(self.prompt)
         return cache, following
 
-    def filled_static(self, tokens):
+    def filled_static(self, tokens, batch):
         """The same in a cache of fixed size: of one size for all calls, or each would be compiled anew."""
-        cache = StaticCache(config=self.model.config, max_cache_len=self.prompt.shape[1] + max(tokens, 64))
-        return cache, self.step(self.model, self.prompt, cache)
+        cache = StaticCache(config=self.model.config, max_cache_len=self.prompt + max(tokens, 64))
+        return cache, self.step(self.model, self.ids(self.prompt, batch), cache)
 
-    def decode(self, mode, tokens):
-        """Milliseconds of each of `tokens` greedy steps, each up to the next token's id."""
-        self.model.set_experts_implementation(mode.removesuffix(COMPILED))
+    def decode(self, mode, tokens, batch=1):
+        """Milliseconds of each of `tokens` greedy steps, each up to the next tokens' ids."""
+        self.choose(mode.removesuffix(COMPILED))
         with torch.inference_mode():
             if mode.endswith(COMPILED):
                 call = self.compiled.setdefault(mode, torch.compile(self.model, dynamic=False))
-                cache, following = self.filled_static(tokens)
+                cache, following = self.filled_static(tokens, batch)
             else:
                 call = self.model
-                cache, following = self.filled()
+                cache, following = self.filled(batch)
             times = []
             for _ in range(tokens):
                 start = time.perf_counter()
@@ -146,10 +174,10 @@ class Peer:
                 times.append((time.perf_counter() - start) * 1e3)
         return times
 
-    def prefill(self, experts, length):
-        """Milliseconds of one prompt of `length` tokens, cache included, up to the next token's id."""
-        self.model.set_experts_implementation(experts)
-        ids = self.ids(length)
+    def prefill(self, experts, length, batch=1):
+        """Milliseconds of `batch` prompts of `length` tokens, cache included, up to the next tokens' ids."""
+        self.choose(experts)
+        ids = self.ids(length, batch)
         with torch.inference_mode():
             start = time.perf_counter()
             self.step(self.model, ids, DynamicCache(config=self.model.config))[0, 0].item()
@@ -167,7 +195,7 @@ class Peer:
             return hook
 
         with torch.inference_mode():
-            self.filled()
+            self.filled(1)
         handles = [layer.mlp.gate.register_forward_hook(count(i)) for i, layer in enumerate(self.model.model.layers)]
         self.decode("eager", tokens)
         for handle in handles:
@@ -230,51 +258,52 @@ def measure(peer, arguments):
             "prefill": {length: fastest(results) for length, results in prefilled.items()},
         },
         "bytes_per_token": int(read),
-        "routing": peer.routing(arguments.tokens),
+        "routing": peer.routing(arguments.tokens) if hasattr(peer.model.config, "num_local_experts") else None,
     }
 
 
 def serve(peer, arguments, about):
-    """Answers `decode N` and `prefill N` until stdin ends, with the implementation that is fastest for each."""
-    trial = {mode: statistics.median(peer.decode(mode, 6)[2:]) for mode in arguments.modes}
-    decoding = min(trial, key=trial.get)
-    trial = {}
-    for mode in arguments.modes:
-        if prefills(mode, 128):
-            peer.prefill(mode, 128)
-            trial[mode] = peer.prefill(mode, 128)
-    prefilling = min(trial, key=trial.get) if trial else decoding.removesuffix(COMPILED)
+    """Answers `decode N [B]` and `prefill N [B]` until stdin ends, with the implementation that is fastest for each."""
 
     def answer(message):
         print(json.dumps(message), flush=True)
 
-    answer({"ready": True, **about, "decode_experts": decoding, "prefill_experts": prefilling})
-    seen = set()
+    def trial(work, *sizes):
+        """The fastest implementation for these sizes, each run once before it is timed."""
+        times = {}
+        for mode in arguments.modes:
+            if work == "decode" or prefills(mode, sizes[0] * sizes[1]):
+                run = peer.decode if work == "decode" else peer.prefill
+                warm, timed = ((6, sizes[1]), (6, sizes[1])) if work == "decode" else (sizes, sizes)
+                run(mode, *warm)
+                time = run(mode, *timed)
+                times[mode] = statistics.median(time) if work == "decode" else time
+        return min(times, key=times.get)
+
+    answer({"ready": True, **about})
+    best = {}
     for line in sys.stdin:
-        match line.split():
-            case []:
-                continue
-            case ["quit"]:
-                return
-            case ["decode", count] if count.isdecimal() and int(count) > 0:
-                times = peer.decode(decoding, int(count))
-                experts = decoding
-            case ["prefill", count] if count.isdecimal() and int(count) > 0:
-                if not prefills(prefilling, int(count)):
-                    answer({"error": f"{prefilling} does not prefill {count} tokens"})
-                    continue
-                # A length met for the first time is run once to warm up.
-                if count not in seen:
-                    peer.prefill(prefilling, int(count))
-                    seen.add(count)
-                times = [peer.prefill(prefilling, int(count))]
-                experts = prefilling
-            case _:
-                answer({"error": f"expected `decode N`, `prefill N` or `quit`, not {line.strip()!r}"})
-                continue
+        words = line.split()
+        if not words:
+            continue
+        if words == ["quit"]:
+            return
+        numbers = words[1:]
+        known = words[0] in ("decode", "prefill") and 1 <= len(numbers) <= 2
+        if not known or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+            answer({"error": f"expected `decode N [B]`, `prefill N [B]` or `quit`, not {line.strip()!r}"})
+            continue
+        work, count, batch = words[0], int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 1
+        # A size met for the first time decides which implementation is fastest for it.
+        key = (work, batch) if work == "decode" else (work, count, batch)
+        if key not in best:
+            best[key] = trial(work, count, batch)
+        if work == "decode":
+            times = peer.decode(best[key], count, batch)
+        else:
+            times = [peer.prefill(best[key], count, batch)]
         ms = [round(elapsed, 3) for elapsed in times]
-        median = round(statistics.median(times), 3)
-        answer({line.split()[0]: int(count), "experts": experts, "ms": ms, "median_ms": median})
+        answer({work: count, "batch": batch, "experts": best[key], "ms": ms, "median_ms": round(statistics.median(times), 3)})
 
 
 def main():
@@ -282,6 +311,7 @@ def main():
     parser.add_argument("--preset", choices=PRESETS, default="mixtral-8x7b")
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument("--device", default="cpu", help="where torch runs: cpu, cuda, cuda:1")
     parser.add_argument("--threads", type=int, default=None, help="torch's threads; its own choice if left out")
     parser.add_argument("--experts", choices=[*EXPERTS, "best"], default="best")
     parser.add_argument("--prompt", type=int, default=32, help="tokens in the cache when decoding starts")
@@ -292,6 +322,8 @@ def main():
     parser.add_argument("--serve", action="store_true", help="stay and answer lines on stdin")
     arguments = parser.parse_args()
     arguments.modes = EXPERTS if arguments.experts == "best" else [arguments.experts]
+    if "num_local_experts" not in PRESETS[arguments.preset]:
+        arguments.modes = ["dense"]
     if arguments.compile:
         arguments.modes = arguments.modes + [mode + COMPILED for mode in arguments.modes]
     if arguments.threads:
@@ -299,7 +331,7 @@ def main():
     transformers.utils.logging.set_verbosity_error()
 
     start = time.perf_counter()
-    model = build(arguments.preset, arguments.layers, DTYPES[arguments.dtype])
+    model = build(arguments.preset, arguments.layers, DTYPES[arguments.dtype], arguments.device)
     about = {
         "peer": "transformers",
         "transformers": transformers.__version__,
@@ -307,6 +339,7 @@ def main():
         "preset": arguments.preset,
         "layers": arguments.layers,
         "dtype": arguments.dtype,
+        "device": arguments.device,
         "threads": torch.get_num_threads(),
         "attention": "sdpa",
         "prompt": arguments.prompt,

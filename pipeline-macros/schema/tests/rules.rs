@@ -181,6 +181,26 @@ fn an_unknown_model_type_is_told_apart() {
 }
 
 #[test]
+fn a_model_of_another_architecture_is_said_to_be() {
+    assert_eq!(
+        only(&Tiny::new().with("model_type", json!("llama"))),
+        "the checkpoint is a `llama`, of the architecture `text`, not `moe` (story/config.json: model_type = \"llama\")"
+    );
+    let text = Request { architecture: &arch::TEXT, ..request() };
+    let problems = checked(&Tiny::new(), &text);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].subject, Subject::Arch);
+    assert_eq!(problems[0].message, "the checkpoint is a `mixtral`, of the architecture `moe`, not `text`");
+}
+
+#[test]
+fn a_parameter_of_another_architecture_is_said_to_be() {
+    let text = Request { architecture: &arch::TEXT, ..with(&[("num_active_experts", None)]) };
+    let message = "`num_active_experts` is a parameter of `moe`, not of `text`";
+    assert_eq!(declared(&text), [(parameter("num_active_experts"), message.to_owned())]);
+}
+
+#[test]
 fn the_head_can_do_the_task() {
     let mut base = Tiny::new().with("architectures", json!(["MixtralModel"]));
     base.tensors.retain(|tensor| tensor.name != "lm_head.weight");
@@ -267,6 +287,10 @@ fn the_context_holds_what_is_generated() {
     )
     .found_in("story/config.json: max_position_embeddings = 64");
     assert_eq!(problems, [expected]);
+    // A scaled rotary embedding reaches further.
+    let scaled = Tiny::new().with("rope_parameters", json!({"rope_type": "linear", "factor": 2.0}));
+    assert_eq!(checked(&scaled, &with(&[("max_new_tokens", Some(Value::Integer(128)))])), []);
+    assert_eq!(checked(&scaled, &with(&[("max_new_tokens", Some(Value::Integer(129)))])).len(), 1);
 }
 
 #[test]

@@ -64,7 +64,9 @@ fn nothing_depends_on_an_architecture_that_is_not_known() {
     let found = mistakes(quote!(arch = "stable diffusion"), item.clone());
     assert_eq!(
         found,
-        ["unknown architecture `stable diffusion`; expected `moe`, or the path of a type of your own"],
+        [
+            "unknown architecture `stable diffusion`; expected one of `moe`, `text`, or the path of a type of your own"
+        ],
     );
     let found = mistakes(quote!(), item);
     assert_eq!(

@@ -4,7 +4,9 @@
 //! the names of the arguments (`input_ids`, `attention_mask`, ...) and outputs (`logits`, `last_hidden_state`, ...)
 //! of the reference's `forward`.
 
+mod decoder;
 mod inputs;
+mod losses;
 mod mixtral;
 
 use std::path::Path;
@@ -77,7 +79,8 @@ pub fn forward(directory: &Path, inputs: &Inputs, options: &ForwardOptions) -> R
         return Err(Error::Rules { problems });
     }
     match model {
-        ModelConfig::Mixtral(config) => mixtral::forward(&files, config, inputs, options),
+        ModelConfig::Decoder(config) => decoder::forward(&files, config, inputs, &device, options),
+        ModelConfig::Mixtral(config) => mixtral::forward(&files, config, inputs, &device, options),
         other => Err(Error::input(format!("`{}` cannot be run alone", other.model_type()))),
     }
 }

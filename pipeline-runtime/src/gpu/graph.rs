@@ -17,23 +17,23 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Runs `work` once, then records it. What it allocates comes from memory of the graph's own; what it returns is
-    /// dropped after recording, so results must be written to buffers that were there before.
+    /// Runs `work` once, then records it. What it allocates comes from memory of the graph's own. Gives what the run
+    /// gave, and what the recording gave: where each replay leaves its results.
     ///
     /// # Errors
     /// `work` fails, or the driver refuses; nothing is left half-recorded.
-    pub fn record(device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<Graph> {
+    pub fn record<T>(device: &Device, mut work: impl FnMut() -> Result<T>) -> Result<(T, T, Graph)> {
         let pool = Arc::new(Pool::new(device.driver().clone()));
         device.with_pool(pool.clone(), || {
             // The first run compiles kernels, plans products and allocates; none of it may happen while recording.
-            work()?;
+            let first = work()?;
             let driver = device.driver();
             driver.begin_capture().map_err(|fault| device.error(fault))?;
             let outcome = work();
             let ended = driver.end_capture().map_err(|fault| device.error(fault));
-            outcome?;
+            let recorded = outcome?;
             let (handle, nodes) = ended?;
-            Ok(Graph { device: device.clone(), handle, nodes, _pool: pool.clone() })
+            Ok((first, recorded, Graph { device: device.clone(), handle, nodes, _pool: pool.clone() }))
         })
     }
 

@@ -10,6 +10,7 @@ pub mod cuda;
 #[cfg(test)]
 mod dialect;
 pub mod driver;
+mod fetch;
 mod graph;
 pub mod hip;
 mod launch;
@@ -29,6 +30,7 @@ use pipeline_schema::{DType, Hardware};
 use crate::error::{Error, Result};
 use driver::{Cause, CompileFault, Fault};
 pub use driver::{Chip, Driver, Handle, Product, ProductShape};
+pub use fetch::{Fetch, Fetched};
 pub use graph::Graph;
 pub use launch::{Launch, MATRIX, PRELUDE, Source};
 pub use memory::{Buffer, Pool};

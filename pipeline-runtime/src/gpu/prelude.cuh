@@ -38,8 +38,8 @@ typedef unsigned long long u64;
 #define OUTLINED static __device__ __noinline__
 #define SHARED __shared__
 #define BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
-// A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and shared memory.
-// It takes the portable way, as AMD does, wherever kernels ask for NVIDIA's instructions.
+// A test build says 64: two of NVIDIA's warps then act as one, as wide as CDNA's, through barriers and the last 4 KiB of
+// the shared memory that the launch asks for. It takes the portable way wherever kernels ask for NVIDIA's instructions.
 #if !defined(WARP)
 #define WARP 32
 #elif WARP == 64
@@ -87,17 +87,34 @@ DEVICE void barrier() {
     __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
     __builtin_amdgcn_s_barrier();
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
-#elif WARP == 64
-    // Of the 16 barriers each pair of warps has one: where none is left, that of a cluster of this one block serves.
-    if (threads() <= 15 * WARP) {
-        __syncthreads();
-    } else {
-        asm volatile("barrier.cluster.arrive;\nbarrier.cluster.wait;" ::: "memory");
-    }
 #else
     __syncthreads();
 #endif
 }
+
+#if !AMD && WARP == 64
+// The turns that the last warp's halves have taken, for 2^14 blocks.
+static __device__ u32 turns_of_halves[1 << 14][2];
+
+// The two halves wait for each other. NVIDIA has 16 barriers: one for the block and 15 for pairs of warps, so that the
+// last pair of 1024 threads has none, and counts in global memory.
+static __device__ __noinline__ void join_halves() {
+    if (warp() < 15) {
+        u32 lanes = threads() - warp() * WARP <= 32 ? 32 : 64;
+        asm volatile("barrier.sync %0, %1;" ::"r"(warp() + 1), "r"(lanes) : "memory");
+        return;
+    }
+    u32 half = lane() / 32, *turns = turns_of_halves[(block() + blocks() * (block_y() + blocks_y() * block_z())) % (1 << 14)];
+    __threadfence();
+    __syncwarp();
+    if (lane() % 32 == 0) {
+        u32 turn = atomicAdd(turns + half, 1u) + 1;
+        while ((int)(atomicAdd(turns + (1 - half), 0u) - turn) < 0) {}
+    }
+    __syncwarp();
+    __threadfence();
+}
+#endif
 
 // The lanes of a warp see what the others wrote to shared memory.
 DEVICE void warp_barrier() {
@@ -105,9 +122,7 @@ DEVICE void warp_barrier() {
     __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
     __builtin_amdgcn_wave_barrier();
 #elif WARP == 64
-    u32 number = warp() + (threads() <= 15 * WARP ? 1 : 0);
-    u32 lanes = threads() - warp() * WARP <= 32 ? 32 : 64;
-    asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(lanes) : "memory");
+    join_halves();
 #else
     __syncwarp();
 #endif
@@ -277,10 +292,13 @@ DEVICE float silu(float value) { return value / (1.0f + exponential(-value)); }
 #if !AMD && WARP == 64
 // What the lanes of a warp hold, for all of them to read until the next warp_barrier().
 DEVICE const u32 *of_lanes(u32 value) {
-    SHARED u32 values[16][WARP];
-    values[warp()][lane()] = value;
+    extern SHARED __attribute__((aligned(16))) u32 launched_for_lanes[];
+    u32 bytes;
+    asm("mov.u32 %0, %%dynamic_smem_size;" : "=r"(bytes));
+    u32 *values = launched_for_lanes + bytes / 4 - (16 - warp()) * WARP;
+    values[lane()] = value;
     warp_barrier();
-    return values[warp()];
+    return values;
 }
 #endif
 

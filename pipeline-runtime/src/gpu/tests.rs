@@ -96,7 +96,7 @@ fn gpu_work_is_recorded_once_and_replayed() {
     let Some(device) = testing::device(Hardware::Cuda) else { return };
     let _turn = device.turn();
     let buffer = device.upload(&[1.0f32; 300]).unwrap();
-    let graph = Graph::record(&device, || {
+    let (_, _, graph) = Graph::record(&device, || {
         add(&device, &buffer, 1.0)?;
         let own = device.allocate(1200)?;
         device.copy(&own, 0, &buffer, 0, 1200)?;

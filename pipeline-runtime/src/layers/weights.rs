@@ -8,7 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint::{CheckpointFiles, TensorView};
 use crate::error::{Error, Result};
-use crate::tensor::{Matrix, WeightNumbers};
+use crate::gpu;
+use crate::hardware::Device;
+use crate::tensor::{Matrix, Tensor, WeightNumbers};
 
 /// Tensors below a prefix: `weights.pp("self_attn").matrix("q_proj.weight", ...)`.
 #[derive(Clone, Debug)]
@@ -16,6 +18,7 @@ pub struct Weights<'a> {
     source: Source<'a>,
     prefix: String,
     dtype: Option<DType>,
+    device: Device,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,13 +30,24 @@ enum Source<'a> {
 impl<'a> Weights<'a> {
     /// All tensors of a checkpoint. Matrices are kept in `dtype`, or as they are stored.
     pub fn new(files: &'a CheckpointFiles, dtype: Option<DType>) -> Weights<'a> {
-        Weights { source: Source::Files(files), prefix: String::new(), dtype }
+        Weights { source: Source::Files(files), prefix: String::new(), dtype, device: Device::Cpu }
     }
 
     /// Random weights of any name and shape, for benchmarks: vectors of ones, matrices uniform with the variance
     /// `1 / in_features`, so that activations neither vanish nor explode.
     pub fn random(seed: u64, dtype: DType) -> Weights<'static> {
-        Weights { source: Source::Random { seed }, prefix: String::new(), dtype: Some(dtype) }
+        let source = Source::Random { seed };
+        Weights { source, prefix: String::new(), dtype: Some(dtype), device: Device::Cpu }
+    }
+
+    /// The same weights, read to this device.
+    pub fn on(self, device: &Device) -> Weights<'a> {
+        Weights { device: device.clone(), ..self }
+    }
+
+    /// The GPU that they are read to; `None` is the processor.
+    pub fn gpu(&self) -> Option<&gpu::Device> {
+        self.device.gpu()
     }
 
     /// The tensors below `name`.
@@ -60,12 +74,25 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// A weight matrix `(out_features, in_features)`: in place in the mapped file where the stored number format
-    /// is the wanted one. There is no arithmetic in `f16`: it is widened to `f32`, which loses nothing.
+    /// A weight matrix `(out_features, in_features)`. On the processor it stays in place in the mapped file where the
+    /// stored number format is the wanted one, and `f16` is widened to `f32`, which loses nothing: there is no
+    /// arithmetic in it.
     ///
     /// # Errors
-    /// The tensor is missing, or has another shape or a number format that no weights have.
+    /// The tensor is missing, or has another shape or a number format that no weights have; a GPU has no room for it.
     pub fn matrix(&self, name: &str, out_features: usize, in_features: usize) -> Result<Matrix> {
+        let matrix = self.host_matrix(name, out_features, in_features)?;
+        match self.gpu() {
+            Some(device) => Matrix::stacked_on(device, &[&matrix]),
+            None => Ok(matrix),
+        }
+    }
+
+    /// A weight matrix in the memory of the host, to be taken to a device together with others.
+    ///
+    /// # Errors
+    /// As [`matrix`](Self::matrix).
+    pub fn host_matrix(&self, name: &str, out_features: usize, in_features: usize) -> Result<Matrix> {
         let name = self.name(name);
         let files = match self.source {
             Source::Files(files) => files,
@@ -74,8 +101,20 @@ impl<'a> Weights<'a> {
             }
         };
         let (view, stored) = Self::view(files, &name, &[out_features, in_features])?;
-        Ok(match (stored, self.dtype.unwrap_or(stored)) {
-            (DType::F32, DType::F32 | DType::F16) => {
+        let wanted = match self.dtype.unwrap_or(stored) {
+            DType::F16 if self.gpu().is_none() => DType::F32,
+            wanted => wanted,
+        };
+        Ok(match (stored, wanted) {
+            (DType::F16, DType::F16) => {
+                let numbers = WeightNumbers::mapped(files.slice(&name)?);
+                Matrix::from_f16(numbers, out_features, in_features)
+            }
+            (_, DType::F16) => {
+                let rounded: Vec<f16> = widened(&view, stored)?.into_iter().map(f16::from_f32).collect();
+                Matrix::from_f16(rounded.into(), out_features, in_features)
+            }
+            (DType::F32, DType::F32) => {
                 let numbers = WeightNumbers::mapped(files.slice(&name)?);
                 Matrix::from_f32(numbers, out_features, in_features)
             }
@@ -87,9 +126,7 @@ impl<'a> Weights<'a> {
                 let rounded: Vec<bf16> = widened(&view, stored)?.into_iter().map(bf16::from_f32).collect();
                 Matrix::from_bf16(rounded.into(), out_features, in_features)
             }
-            (_, DType::F32 | DType::F16) => {
-                Matrix::from_f32(widened(&view, stored)?.into(), out_features, in_features)
-            }
+            (_, DType::F32) => Matrix::from_f32(widened(&view, stored)?.into(), out_features, in_features),
         })
     }
 
@@ -97,7 +134,19 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// As [`matrix`](Self::matrix).
-    pub fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>> {
+    pub fn vector(&self, name: &str, length: usize) -> Result<Tensor> {
+        let vector = Tensor::from_vec(self.host_vector(name, length)?, &[length])?;
+        match self.gpu() {
+            Some(device) => vector.to_device(device),
+            None => Ok(vector),
+        }
+    }
+
+    /// A vector in the memory of the host.
+    ///
+    /// # Errors
+    /// As [`matrix`](Self::matrix).
+    pub fn host_vector(&self, name: &str, length: usize) -> Result<Vec<f32>> {
         match self.source {
             Source::Files(files) => {
                 let (view, stored) = Self::view(files, &self.name(name), &[length])?;
@@ -122,6 +171,10 @@ impl<'a> Weights<'a> {
             Some(DType::BF16) => {
                 let block: Vec<bf16> = block.into_iter().map(bf16::from_f32).collect();
                 Matrix::from_bf16(repeated(&block, length).into(), out_features, in_features)
+            }
+            Some(DType::F16) if self.gpu().is_some() => {
+                let block: Vec<f16> = block.into_iter().map(f16::from_f32).collect();
+                Matrix::from_f16(repeated(&block, length).into(), out_features, in_features)
             }
             _ => Matrix::from_f32(repeated(&block, length).into(), out_features, in_features),
         }

@@ -3,12 +3,14 @@
 //! Paper: <https://arxiv.org/abs/2401.04088>. Reference: `transformers.MixtralForCausalLM`, `MixtralModel` and
 //! `MixtralForSequenceClassification`, whose tensor names it answers to.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::gpu::Device;
 use crate::kernels::attention::AttentionShape;
 use crate::layers::{
-    Batch, Embedding, GroupedQueryAttention, KvCache, LayerRouting, Linear, RmsNorm, RotaryEmbedding,
-    Rotation, RoutingPolicy, SparseExperts, SwiGlu, TopKRouter, Weights,
+    AttentionParts, Batch, BatchRotation, DeviceBatch, ExpertNames, GroupedQueryAttention, KvCache, RmsNorm,
+    RotaryEmbedding, RoutingPolicy, RoutingStack, SparseExperts, Weights,
 };
+use crate::models::ends::{DecoderEnds, EndsShape, below_head};
 use crate::tensor::Tensor;
 
 pub use pipeline_schema::models::Head;
@@ -20,8 +22,7 @@ struct DecoderLayer {
     input_layernorm: RmsNorm,
     self_attn: GroupedQueryAttention,
     post_attention_layernorm: RmsNorm,
-    gate: TopKRouter,
-    experts: SparseExperts,
+    block_sparse_moe: SparseExperts,
 }
 
 impl DecoderLayer {
@@ -34,65 +35,55 @@ impl DecoderLayer {
             scale: (config.head_dim as f32).powf(-0.5),
             window: config.sliding_window,
         };
-        let sparse = weights.pp("block_sparse_moe");
         Ok(DecoderLayer {
             input_layernorm: RmsNorm::load(&weights.pp("input_layernorm"), hidden, config.rms_norm_eps)?,
-            self_attn: GroupedQueryAttention::load(&weights.pp("self_attn"), hidden, attention)?,
+            self_attn: GroupedQueryAttention::load(
+                &weights.pp("self_attn"),
+                hidden,
+                attention,
+                AttentionParts::default(),
+            )?,
             post_attention_layernorm: RmsNorm::load(
                 &weights.pp("post_attention_layernorm"),
                 hidden,
                 config.rms_norm_eps,
             )?,
-            gate: TopKRouter::load(&sparse.pp("gate"), hidden, config.num_local_experts)?,
-            experts: load_experts(&sparse.pp("experts"), config)?,
+            block_sparse_moe: SparseExperts::load(
+                &weights.pp("block_sparse_moe"),
+                EXPERT_NAMES,
+                config.num_local_experts,
+                hidden,
+                config.intermediate_size,
+            )?,
         })
     }
 
     /// `(tokens, hidden_size) -> (tokens, hidden_size)`
-    fn forward(
-        &self,
-        hidden: &Tensor,
-        batch: &Batch,
-        rotation: &Rotation,
-        cache: &mut KvCache,
-        index: usize,
-        policy: &RoutingPolicy,
-    ) -> Result<(Tensor, LayerRouting)> {
-        let normed = self.input_layernorm.forward(hidden)?;
-        let attended = self.self_attn.forward(&normed, batch, rotation, cache.layer(index))?;
-        let hidden = hidden.add(&attended)?;
-
-        let normed = self.post_attention_layernorm.forward(&hidden)?;
-        let routing = self.gate.forward(&normed, policy)?;
-        let mixed = self.experts.forward(&normed, &routing.routing)?;
-        Ok((hidden.add(&mixed)?, routing))
+    fn forward(&self, hidden: Tensor, pass: &mut Pass<'_>, index: usize) -> Result<Tensor> {
+        let Pass { batch, rotation, cache, policy, routing } = pass;
+        let hidden = self.self_attn.add_to(hidden, &self.input_layernorm, batch, rotation, cache, index)?;
+        self.block_sparse_moe.add_to(hidden, &self.post_attention_layernorm, policy, routing)
     }
 }
 
-fn load_experts(weights: &Weights<'_>, config: &Config) -> Result<SparseExperts> {
-    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-    let expert = |index: usize| {
-        let weights = weights.pp(index);
-        Ok(SwiGlu {
-            gate: weights.matrix("w1.weight", intermediate, hidden)?,
-            up: weights.matrix("w3.weight", intermediate, hidden)?,
-            down: weights.matrix("w2.weight", hidden, intermediate)?,
-        })
-    };
-    let experts = (0..config.num_local_experts).map(expert).collect::<Result<_>>()?;
-    Ok(SparseExperts::new(experts, hidden, intermediate))
+/// What all layers of a pass share.
+struct Pass<'a> {
+    batch: &'a Batch,
+    rotation: BatchRotation,
+    cache: &'a mut KvCache,
+    policy: &'a RoutingPolicy,
+    routing: RoutingStack,
 }
+
+const EXPERT_NAMES: ExpertNames = ExpertNames { gate: "w1", up: "w3", down: "w2" };
 
 /// Mixtral with the head that its checkpoint has.
 #[derive(Debug)]
 pub struct Mixtral {
     config: Config,
-    embed_tokens: Embedding,
     layers: Vec<DecoderLayer>,
-    norm: RmsNorm,
     rotary: RotaryEmbedding,
-    /// From hidden states to what the head gives; `None` in a `MixtralModel`.
-    head: Option<Linear>,
+    ends: DecoderEnds,
 }
 
 /// What a forward pass gives.
@@ -103,7 +94,7 @@ pub struct Forward {
     /// What went into each layer `(tokens, hidden_size)`, if it was asked for.
     pub hidden_states: Vec<Tensor>,
     /// The router's decision in each layer.
-    pub routing: Vec<LayerRouting>,
+    pub routing: RoutingStack,
 }
 
 impl Mixtral {
@@ -117,28 +108,21 @@ impl Mixtral {
         head: Head,
         mut loaded: impl FnMut(usize, usize),
     ) -> Result<Mixtral> {
-        let (vocabulary, hidden) = (config.vocab_size, config.hidden_size);
-        let model = match head {
-            Head::Base { nested: false } => weights.clone(),
-            _ => weights.pp("model"),
+        let ends = EndsShape {
+            vocab_size: config.vocab_size,
+            hidden_size: config.hidden_size,
+            rms_norm_eps: config.rms_norm_eps,
+            tie_word_embeddings: config.tie_word_embeddings,
         };
-        let embed_tokens = Embedding::load(&model.pp("embed_tokens"), vocabulary, hidden)?;
+        let ends = DecoderEnds::load(weights, ends, head)?;
+        let below = below_head(weights, head).pp("layers");
         let mut layers = Vec::new();
         for index in 0..config.num_hidden_layers {
-            layers.push(DecoderLayer::load(&model.pp("layers").pp(index), &config)?);
+            layers.push(DecoderLayer::load(&below.pp(index), &config)?);
             loaded(index + 1, config.num_hidden_layers);
         }
-        let head = match head {
-            Head::Base { .. } => None,
-            Head::CausalLm if config.tie_word_embeddings => Some(embed_tokens.tied()),
-            Head::CausalLm => Some(Linear::load(&weights.pp("lm_head"), hidden, vocabulary)?),
-            Head::SequenceClassification { num_labels } => {
-                Some(Linear::load(&weights.pp("score"), hidden, num_labels)?)
-            }
-        };
-        let norm = RmsNorm::load(&model.pp("norm"), hidden, config.rms_norm_eps)?;
-        let rotary = RotaryEmbedding::new(config.head_dim, config.rope_theta);
-        Ok(Mixtral { config, embed_tokens, layers, norm, rotary, head })
+        let rotary = RotaryEmbedding::new(config.head_dim, &config.rope);
+        Ok(Mixtral { config, layers, rotary, ends })
     }
 
     /// The configuration.
@@ -146,17 +130,43 @@ impl Mixtral {
         &self.config
     }
 
-    /// An empty cache for `slots` sequences.
-    pub fn cache(&self, slots: usize) -> KvCache {
-        KvCache::new(self.layers.len(), slots)
+    /// The embedding, the last norm and the head.
+    pub fn ends(&self) -> &DecoderEnds {
+        &self.ends
     }
 
-    /// `(tokens) -> (tokens, hidden_size)`
+    /// An empty cache for `slots` sequences of at most `tokens` tokens, where the model is.
     ///
     /// # Errors
-    /// A token outside the vocabulary.
-    pub fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
-        self.embed_tokens.forward(tokens)
+    /// The device has no room.
+    pub fn cache(&self, slots: usize, tokens: usize) -> Result<KvCache> {
+        self.ends.cache(self.layers.len(), self.config.attention(), slots, tokens)
+    }
+
+    /// The GPU that the model is on, `None` on the processor.
+    pub fn device(&self) -> Option<&Device> {
+        self.ends.device()
+    }
+
+    /// Takes the batch to where the model is, with the tokens of its rows, and embeds them: `(tokens, hidden_size)`.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary, or a device without room.
+    pub fn embed(&self, batch: &mut Batch, tokens: &[u32]) -> Result<Tensor> {
+        self.ends.embed(batch, tokens)
+    }
+
+    /// Embeds the tokens of a batch that is where the model is already.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn embed_on(&self, batch: &DeviceBatch) -> Result<Tensor> {
+        self.ends.embed_on(batch)
+    }
+
+    /// The rotary embedding.
+    pub fn rotary(&self) -> &RotaryEmbedding {
+        &self.rotary
     }
 
     /// Runs all layers over the embedded tokens of `batch`, `(tokens, hidden_size)`.
@@ -171,19 +181,23 @@ impl Mixtral {
         policy: &RoutingPolicy,
         keep_hidden_states: bool,
     ) -> Result<Forward> {
-        let rotation = self.rotary.at(&batch.positions);
+        cache.reserve(batch)?;
+        let mut pass = Pass {
+            batch,
+            rotation: self.rotary.of(batch, cache.capacity())?,
+            cache,
+            policy,
+            routing: RoutingStack::new(&embedded, self.layers.len(), self.config.num_local_experts, policy)?,
+        };
         let mut hidden = embedded;
         let mut hidden_states = Vec::new();
-        let mut routing = Vec::with_capacity(self.layers.len());
         for (index, layer) in self.layers.iter().enumerate() {
             if keep_hidden_states {
                 hidden_states.push(hidden.clone());
             }
-            let (next, decision) = layer.forward(&hidden, batch, &rotation, cache, index, policy)?;
-            hidden = next;
-            routing.push(decision);
+            hidden = layer.forward(hidden, &mut pass, index)?;
         }
-        Ok(Forward { last_hidden_state: self.norm.forward(&hidden)?, hidden_states, routing })
+        Ok(Forward { last_hidden_state: self.ends.norm(&hidden)?, hidden_states, routing: pass.routing })
     }
 
     /// What the head makes of hidden states: logits over the vocabulary or over the labels.
@@ -191,10 +205,7 @@ impl Mixtral {
     /// # Errors
     /// The model has no head.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        match &self.head {
-            Some(head) => head.forward(hidden),
-            None => Err(Error::input("a `MixtralModel` has no head that gives logits")),
-        }
+        self.ends.logits(hidden)
     }
 
     /// The policy that the checkpoint was trained with.

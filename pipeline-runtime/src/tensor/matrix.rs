@@ -3,10 +3,14 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use half::bf16;
+use half::{bf16, f16};
+use pipeline_schema::DType;
 
 use crate::checkpoint::{MappedSlice, Number};
+use crate::error::{Error, Result};
+use crate::gpu;
 use crate::kernels::MatrixRef;
+use crate::tensor::DeviceTensor;
 
 /// The numbers of a weight matrix: in place in a mapped file, or in memory. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,6 +60,9 @@ pub struct Matrix {
 enum Numbers {
     F32(WeightNumbers<f32>),
     Bf16(WeightNumbers<bf16>),
+    /// For devices: the processor has no arithmetic in `f16`.
+    F16(WeightNumbers<f16>),
+    Device(DeviceTensor),
 }
 
 impl Matrix {
@@ -77,6 +84,77 @@ impl Matrix {
         Matrix { numbers: Numbers::Bf16(numbers), out_features, in_features }
     }
 
+    /// A matrix of `f16` numbers, to be taken to a device.
+    ///
+    /// # Panics
+    /// `numbers` does not hold `out_features * in_features` elements.
+    pub fn from_f16(numbers: WeightNumbers<f16>, out_features: usize, in_features: usize) -> Matrix {
+        assert_eq!(numbers.len(), out_features * in_features, "a matrix is full");
+        Matrix { numbers: Numbers::F16(numbers), out_features, in_features }
+    }
+
+    /// Matrices of one number format and width below each other in the memory of a device, straight from where their
+    /// numbers are: no second copy is made on the host.
+    ///
+    /// # Errors
+    /// There is too little memory, widths or number formats differ, or there is no matrix.
+    pub fn stacked_on(device: &gpu::Device, parts: &[&Matrix]) -> Result<Matrix> {
+        let mismatch = |found: String| Error::Shape {
+            operation: "stacked_on",
+            expected: "matrices of one width and number format".to_owned(),
+            found,
+        };
+        let Some(first) = parts.first() else { return Err(mismatch("none".to_owned())) };
+        let (dtype, in_features) = (first.dtype(), first.in_features);
+        if let Some(other) =
+            parts.iter().find(|part| part.in_features != in_features || part.dtype() != dtype)
+        {
+            return Err(mismatch(format!("({}, {})", other.out_features, other.in_features)));
+        }
+        let out_features = parts.iter().map(|part| part.out_features).sum();
+        let whole = DeviceTensor::uninitialised(device, dtype, &[out_features, in_features])?;
+        let mut offset = 0;
+        for part in parts {
+            part.write_to(device, whole.buffer(), offset)?;
+            offset += part.size();
+        }
+        Ok(Matrix { numbers: Numbers::Device(whole), out_features, in_features })
+    }
+
+    /// Copies the numbers to memory of a device, from byte `offset` on.
+    ///
+    /// # Panics
+    /// They do not fit.
+    ///
+    /// # Errors
+    /// The device refuses.
+    pub fn write_to(&self, device: &gpu::Device, buffer: &gpu::Buffer, offset: usize) -> Result<()> {
+        match &self.numbers {
+            Numbers::F32(numbers) => device.write(buffer, offset, numbers),
+            Numbers::Bf16(numbers) => device.write(buffer, offset, numbers),
+            Numbers::F16(numbers) => device.write(buffer, offset, numbers),
+            Numbers::Device(tensor) => device.copy(buffer, offset, tensor.buffer(), 0, self.size()),
+        }
+    }
+
+    /// The number format.
+    pub fn dtype(&self) -> DType {
+        match &self.numbers {
+            Numbers::F32(_) => DType::F32,
+            Numbers::Bf16(_) => DType::BF16,
+            Numbers::F16(_) => DType::F16,
+            Numbers::Device(tensor) => tensor.dtype(),
+        }
+    }
+
+    /// The weights on a GPU, `None` on the processor.
+    pub fn on_device(&self) -> Option<&DeviceTensor> {
+        match &self.numbers {
+            Numbers::Device(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
     /// Rows: the features that come out.
     pub fn out_features(&self) -> usize {
         self.out_features
@@ -89,17 +167,25 @@ impl Matrix {
 
     /// Bytes of the weights.
     pub fn size(&self) -> usize {
-        match &self.numbers {
-            Numbers::F32(numbers) => numbers.len() * 4,
-            Numbers::Bf16(numbers) => numbers.len() * 2,
-        }
+        self.out_features * self.in_features * self.dtype().size()
     }
 
-    /// The weights as the kernels take them.
-    pub fn as_ref(&self) -> MatrixRef<'_> {
+    /// The weights as the processor's kernels take them.
+    ///
+    /// # Errors
+    /// They are on a GPU, or in `f16`.
+    pub fn on_host(&self) -> Result<MatrixRef<'_>> {
         match &self.numbers {
-            Numbers::F32(numbers) => MatrixRef::F32(numbers),
-            Numbers::Bf16(numbers) => MatrixRef::Bf16(numbers),
+            Numbers::F32(numbers) => Ok(MatrixRef::F32(numbers)),
+            Numbers::Bf16(numbers) => Ok(MatrixRef::Bf16(numbers)),
+            Numbers::F16(_) | Numbers::Device(_) => Err(Error::Shape {
+                operation: "on_host",
+                expected: "weights in f32 or bf16 on the processor".to_owned(),
+                found: match self.on_device() {
+                    Some(tensor) => format!("weights on {}", tensor.device()),
+                    None => format!("weights in {}", self.dtype()),
+                },
+            }),
         }
     }
 
@@ -107,15 +193,19 @@ impl Matrix {
     ///
     /// # Panics
     /// There is no such row, or `row` is not `in_features` long.
-    pub fn copy_row(&self, index: usize, row: &mut [f32]) {
+    ///
+    /// # Errors
+    /// The weights are not the processor's.
+    pub fn copy_row(&self, index: usize, row: &mut [f32]) -> Result<()> {
         let range = index * self.in_features..(index + 1) * self.in_features;
-        match &self.numbers {
-            Numbers::F32(numbers) => row.copy_from_slice(&numbers[range]),
-            Numbers::Bf16(numbers) => {
+        match self.on_host()? {
+            MatrixRef::F32(numbers) => row.copy_from_slice(&numbers[range]),
+            MatrixRef::Bf16(numbers) => {
                 for (widened, number) in row.iter_mut().zip(&numbers[range]) {
                     *widened = number.to_f32();
                 }
             }
         }
+        Ok(())
     }
 }

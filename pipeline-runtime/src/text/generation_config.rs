@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pipeline_schema::ParameterKind;
-use pipeline_schema::arch::MOE;
+use pipeline_schema::arch::TEXT;
 use serde_json::{Map, Value};
 
 use super::files::{describe, read_object_if_present};
@@ -109,7 +109,7 @@ impl Fields<'_> {
 
     /// Checks against the range of the parameter of this name, where there is one.
     fn check(&self, name: &str, value: &pipeline_schema::Value) -> Result<()> {
-        let kind = match MOE.parameter(name) {
+        let kind = match TEXT.parameter(name) {
             Some(specification) => specification.kind,
             None => ParameterKind::Integer { min: 1, max: u64::MAX },
         };

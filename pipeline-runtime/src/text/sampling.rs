@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use pipeline_schema::arch::MOE;
+use pipeline_schema::arch::TEXT;
 use pipeline_schema::{ParameterKind, Value};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -61,7 +61,7 @@ impl SamplingParameters {
             ("min_p", self.min_p),
             ("repetition_penalty", self.repetition_penalty),
         ] {
-            let specification = MOE.parameter(name).expect("the schema has every sampling parameter");
+            let specification = TEXT.parameter(name).expect("the schema has every sampling parameter");
             debug_assert!(matches!(specification.kind, ParameterKind::Float { .. }));
             let value = Value::Float(as_written(value));
             specification.kind.check(name, &value).map_err(Error::Parameter)?;

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::{AddedToken, Model as _};
 
 use super::chat::{ChatTemplate, Message};
@@ -113,6 +115,19 @@ impl Tokenizer {
 
         let chat_template = read_chat_template(directory, &config_path, &config)?;
         Tokenizer::assemble(tokenizer, special_tokens, chat_template, &path)
+    }
+
+    /// A tokenizer with a word for each token, `w0`, `w1` and so on: for models whose weights are random.
+    ///
+    /// # Errors
+    /// A vocabulary without tokens.
+    pub fn of_words(vocabulary: usize) -> Result<Tokenizer> {
+        let words = (0..vocabulary as u32).map(|token| (format!("w{token}"), token)).collect();
+        let model = WordLevel::builder().vocab(words).unk_token("w0".to_owned()).build();
+        let model = model.map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let mut tokenizer = tokenizers::Tokenizer::new(model);
+        tokenizer.with_pre_tokenizer(Some(WhitespaceSplit));
+        Tokenizer::new(tokenizer)
     }
 
     /// Wraps a tokenizer made in a program.

@@ -24,6 +24,10 @@ pub(super) fn write(crate_directory: &Path) {
     unknown_type["model_type"] = json!("mixtrall");
     checkpoint(&place("unknown-type"), unknown_type, shapes());
 
+    let mut dense = config();
+    dense["model_type"] = json!("llama");
+    checkpoint(&place("dense"), dense, shapes());
+
     let mut five_of_four = config();
     five_of_four["num_experts_per_tok"] = json!(5);
     checkpoint(&place("five-of-four"), five_of_four, shapes());

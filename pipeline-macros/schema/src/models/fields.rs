@@ -4,6 +4,18 @@ use serde_json::{Map, Value};
 
 use crate::problem::{Problem, Subject, quoted};
 
+/// Limits of the sizes: well above every model there is, and low enough for products of them.
+pub(super) mod limit {
+    pub(in super::super) const VOCABULARY: usize = 1 << 24;
+    pub(in super::super) const HIDDEN: usize = 1 << 18;
+    pub(in super::super) const INTERMEDIATE: usize = 1 << 20;
+    pub(in super::super) const LAYERS: usize = 1 << 10;
+    pub(in super::super) const HEADS: usize = 1 << 12;
+    pub(in super::super) const HEAD_DIM: usize = 1 << 14;
+    pub(in super::super) const EXPERTS: usize = 1 << 12;
+    pub(in super::super) const TOKENS: usize = 1 << 30;
+}
+
 /// The fields of a configuration, and what was wrong with those read so far.
 ///
 /// Each reader returns something harmless where the field is wrong; [`finish`](Fields::finish) then fails.
@@ -22,6 +34,16 @@ impl<'a> Fields<'a> {
         self.config.get(field).filter(|value| !value.is_null())
     }
 
+    /// Whether the field is absent, which `null` is not.
+    pub(super) fn is_absent(&self, field: &str) -> bool {
+        !self.config.contains_key(field)
+    }
+
+    /// Whether nothing was wrong so far: what follows from a size that is wrong need not be told as well.
+    pub(super) fn sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// A count from 1 to `max` that must be there.
     pub(super) fn size(&mut self, field: &str, max: usize) -> usize {
         self.optional_size(field, max).unwrap_or_else(|| {
@@ -34,11 +56,20 @@ impl<'a> Fields<'a> {
 
     /// A count from 1 to `max`, or `None` where it is absent or `null`.
     pub(super) fn optional_size(&mut self, field: &str, max: usize) -> Option<usize> {
+        self.within(field, 1, max)
+    }
+
+    /// A count from 0 to `max`, or `None` where it is absent or `null`.
+    pub(super) fn count(&mut self, field: &str, max: usize) -> Option<usize> {
+        self.within(field, 0, max)
+    }
+
+    fn within(&mut self, field: &str, min: usize, max: usize) -> Option<usize> {
         let value = self.get(field)?;
         match value.as_u64() {
-            Some(number) if (1..=max as u64).contains(&number) => Some(number as usize),
+            Some(number) if (min as u64..=max as u64).contains(&number) => Some(number as usize),
             _ => {
-                self.wrong(field, &format!("a whole number from 1 to {max}"), value);
+                self.wrong(field, &format!("a whole number from {min} to {max}"), value);
                 None
             }
         }
@@ -66,6 +97,14 @@ impl<'a> Fields<'a> {
     pub(super) fn only(&mut self, field: &str, only: &str) {
         if let Some(value) = self.get(field).filter(|value| value.as_str() != Some(only)) {
             self.wrong(field, &format!("`{only}`"), value);
+        }
+    }
+
+    /// Weights are stored as they are computed with.
+    pub(super) fn not_quantized(&mut self) {
+        if self.get("quantization_config").is_some() {
+            let message = "quantised weights are not supported; use the checkpoint in `bf16`, `f16` or `f32`";
+            self.note("quantization_config", message.to_owned());
         }
     }
 

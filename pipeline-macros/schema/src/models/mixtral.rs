@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, described, positive};
+use super::fields::{Fields, limit};
+use super::rope::RopeParameters;
 use super::{Attention, Experts, Head, RequiredTensor};
 use crate::dtype::DType;
 use crate::problem::Problem;
@@ -31,12 +32,12 @@ pub struct Config {
     pub head_dim: usize,
     /// Whether `head_dim` was given.
     pub head_dim_given: bool,
-    /// Longest sequence, in tokens.
+    /// `max_position_embeddings` of `config.json`; scaled rotary embeddings may reach further.
     pub max_position_embeddings: usize,
     /// Added to the mean square in the norms.
     pub rms_norm_eps: f64,
-    /// Base of the rotary embedding's wavelengths.
-    pub rope_theta: f64,
+    /// The rotary embedding.
+    pub rope: RopeParameters,
     /// Tokens that a token can see back, itself included; all of them when absent.
     pub sliding_window: Option<usize>,
     /// Whether the embedding is the output layer, too.
@@ -47,25 +48,13 @@ pub struct Config {
     pub num_experts_per_tok: usize,
 }
 
-/// Limits of the sizes: well above every model there is, and low enough for products of them.
-mod limit {
-    pub(super) const VOCABULARY: usize = 1 << 24;
-    pub(super) const HIDDEN: usize = 1 << 18;
-    pub(super) const INTERMEDIATE: usize = 1 << 20;
-    pub(super) const LAYERS: usize = 1 << 10;
-    pub(super) const HEADS: usize = 1 << 12;
-    pub(super) const HEAD_DIM: usize = 1 << 14;
-    pub(super) const EXPERTS: usize = 1 << 12;
-    pub(super) const TOKENS: usize = 1 << 30;
-}
-
 impl Config {
     /// Reads `config.json`. Fields that give a shape must be there; the others default as in transformers.
     ///
     /// # Errors
     ///
     /// Every field that is missing, of a wrong type, out of range or asks for what is not computed here (an
-    /// activation other than `silu`, scaled rotary embeddings, quantised weights).
+    /// activation other than `silu`, quantised weights).
     pub fn from_json(config: &Map<String, Value>) -> Result<Config, Vec<Problem>> {
         let mut fields = Fields::new(config);
         let hidden_size = fields.size("hidden_size", limit::HIDDEN);
@@ -86,10 +75,11 @@ impl Config {
             None => fields.size("num_local_experts", limit::EXPERTS),
         };
         fields.only("hidden_act", "silu");
-        if fields.get("quantization_config").is_some() {
-            let message = "quantised weights are not supported; use the checkpoint in `bf16`, `f16` or `f32`";
-            fields.note("quantization_config", message.to_owned());
-        }
+        fields.not_quantized();
+        let head_dim_given = head_dim.is_some();
+        let head_dim = head_dim.unwrap_or((hidden_size / num_attention_heads).max(1));
+        let max_position_embeddings =
+            fields.optional_size("max_position_embeddings", limit::TOKENS).unwrap_or(4096 * 32);
         let config = Config {
             vocab_size: fields.size("vocab_size", limit::VOCABULARY),
             hidden_size,
@@ -97,13 +87,11 @@ impl Config {
             num_hidden_layers: fields.size("num_hidden_layers", limit::LAYERS),
             num_attention_heads,
             num_key_value_heads,
-            head_dim: head_dim.unwrap_or((hidden_size / num_attention_heads).max(1)),
-            head_dim_given: head_dim.is_some(),
-            max_position_embeddings: fields
-                .optional_size("max_position_embeddings", limit::TOKENS)
-                .unwrap_or(4096 * 32),
+            head_dim,
+            head_dim_given,
+            max_position_embeddings,
             rms_norm_eps: fields.positive("rms_norm_eps", 1e-5),
-            rope_theta: rope_theta(&mut fields),
+            rope: RopeParameters::read(&mut fields, 1e6, head_dim, max_position_embeddings),
             sliding_window: fields.optional_size("sliding_window", limit::TOKENS),
             tie_word_embeddings: fields.boolean("tie_word_embeddings", false),
             num_local_experts,
@@ -168,7 +156,13 @@ impl Config {
             head_dim: self.head_dim,
             head_dim_given: self.head_dim_given,
             max_position_embeddings: self.max_position_embeddings,
+            context: self.context(),
         }
+    }
+
+    /// The longest sequence, in tokens.
+    pub fn context(&self) -> usize {
+        self.rope.context(self.max_position_embeddings)
     }
 
     /// What rules ask of the experts.
@@ -191,10 +185,11 @@ impl Config {
         self.parameters_with(self.num_experts_per_tok.min(self.num_local_experts), head)
     }
 
-    /// Bytes that one more token of one sequence takes in the key-value cache in `dtype`.
-    pub fn cache_bytes_per_token(&self, dtype: DType) -> u64 {
+    /// Bytes of the key-value cache of one sequence of so many tokens in `dtype`: no more than a window's is kept.
+    pub fn cache_bytes(&self, tokens: u64, dtype: DType) -> u64 {
         let key_value = self.num_key_value_heads as u64 * self.head_dim as u64;
-        2 * self.num_hidden_layers as u64 * key_value * dtype.size() as u64
+        let kept = self.sliding_window.map_or(tokens, |window| tokens.min(window as u64));
+        kept.saturating_mul(2 * self.num_hidden_layers as u64 * key_value * dtype.size() as u64)
     }
 
     /// Parameters when each layer has `experts` experts behind its router.
@@ -216,41 +211,11 @@ impl Config {
     }
 }
 
-/// The base of the rotary embedding: in `rope_parameters`, or, as older versions wrote it, at the top with
-/// `rope_scaling` beside it. 1e6 unless given.
-fn rope_theta(fields: &mut Fields<'_>) -> f64 {
-    let theta = fields.positive("rope_theta", 1e6);
-    let field = if fields.get("rope_scaling").is_some() { "rope_scaling" } else { "rope_parameters" };
-    let parameters = match fields.get(field) {
-        None => return theta,
-        Some(Value::Object(parameters)) => parameters,
-        Some(other) => {
-            fields.wrong(field, "an object", other);
-            return theta;
-        }
-    };
-    // Older versions called `rope_type` just `type`.
-    let rope_type = parameters.get("rope_type").or_else(|| parameters.get("type"));
-    if let Some(rope_type) = rope_type.filter(|rope_type| rope_type.as_str() != Some("default")) {
-        let message = format!("`{field}.rope_type` must be `default`, but is {}", described(rope_type));
-        fields.note(field, message);
-    }
-    match parameters.get("rope_theta") {
-        None | Some(Value::Null) => theta,
-        Some(value) => positive(value).unwrap_or_else(|| {
-            fields.note(
-                field,
-                format!("`{field}.rope_theta` must be a number above 0, but is {}", described(value)),
-            );
-            theta
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::rope::RopeScaling;
     use super::*;
 
     fn config(json: Value) -> Result<Config, Vec<Problem>> {
@@ -274,7 +239,7 @@ mod tests {
         // `total_size` of the index of mistralai/Mixtral-8x7B-v0.1 is 93405585408 bytes in bf16.
         assert_eq!(2 * config.parameter_count(Head::CausalLm), 93_405_585_408);
         assert_eq!(config.active_parameter_count(Head::CausalLm) / 100_000_000, 128);
-        assert_eq!(config.cache_bytes_per_token(DType::BF16), 131_072);
+        assert_eq!(config.cache_bytes(1, DType::BF16), 131_072);
     }
 
     #[test]
@@ -306,32 +271,19 @@ mod tests {
         .unwrap();
         let model = crate::models::ModelConfig::Mixtral(config);
         assert!(model.weight_bytes(Head::CausalLm, DType::F32) > 1 << 63);
-        assert!(model.cache_bytes_per_token(DType::F32) > 0);
+        assert!(model.cache_bytes(limit::TOKENS as u64, DType::F32) > 1 << 62);
     }
 
     #[test]
     fn what_is_not_given_is_as_in_transformers() {
         let config = config(json!({"head_dim": null, "sliding_window": null})).unwrap();
         assert_eq!((config.head_dim, config.head_dim_given, config.num_key_value_heads), (128, false, 8));
-        assert_eq!((config.rope_theta, config.rms_norm_eps), (1e6, 1e-5));
+        assert_eq!((config.rope.theta, config.rms_norm_eps), (1e6, 1e-5));
+        assert_eq!(config.rope.scaling, RopeScaling::Unscaled);
         assert_eq!((config.max_position_embeddings, config.sliding_window), (131_072, None));
         assert!(!config.tie_word_embeddings);
         let config = self::config(json!({"num_key_value_heads": null})).unwrap();
         assert_eq!(config.num_key_value_heads, 32);
-    }
-
-    #[test]
-    fn rotary_parameters_are_read_in_both_forms() {
-        for (json, theta) in [
-            (json!({"rope_theta": 5000}), 5e3),
-            (json!({"rope_theta": 5000, "rope_scaling": null}), 5e3),
-            (json!({"rope_parameters": {"rope_theta": 7e3, "rope_type": "default"}}), 7e3),
-            (json!({"rope_theta": 5000, "rope_parameters": {"rope_theta": 7e3}}), 7e3),
-            (json!({"rope_theta": 5000, "rope_parameters": {"rope_type": "default"}}), 5e3),
-            (json!({"rope_theta": 5000, "rope_scaling": {"type": "default"}}), 5e3),
-        ] {
-            assert_eq!(config(json).unwrap().rope_theta, theta);
-        }
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! Per model type, its configuration and the tensors it must have.
 
+pub mod decoder;
 mod fields;
 mod head;
+mod llama;
+mod mistral;
 pub mod mixtral;
+mod qwen2;
+mod qwen3;
+mod rope;
 
 use serde_json::{Map, Value};
 
 pub(crate) use self::fields::described;
 pub use self::head::Head;
+pub use self::rope::{RopeParameters, RopeScaling};
 use crate::arch;
 use crate::dtype::DType;
 use crate::problem::{Problem, Subject, quoted};
@@ -17,6 +24,8 @@ use crate::suggest;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ModelConfig {
+    /// `llama`, `mistral`, `qwen2` and `qwen3`.
+    Decoder(decoder::Config),
     /// `mixtral`.
     Mixtral(mixtral::Config),
 }
@@ -34,8 +43,10 @@ pub struct Attention {
     pub head_dim: usize,
     /// Whether the configuration gives `head_dim`; otherwise it is the hidden size divided by the heads.
     pub head_dim_given: bool,
-    /// Longest sequence, in tokens.
+    /// `max_position_embeddings` of `config.json`.
     pub max_position_embeddings: usize,
+    /// Longest sequence, in tokens: the former, unless scaled rotary embeddings reach further.
+    pub context: usize,
 }
 
 /// What rules ask of a model that has experts.
@@ -81,7 +92,11 @@ impl ModelConfig {
             }
         };
         match model_type {
+            "llama" => llama::from_json(config).map(ModelConfig::Decoder),
+            "mistral" => mistral::from_json(config).map(ModelConfig::Decoder),
             "mixtral" => mixtral::Config::from_json(config).map(ModelConfig::Mixtral),
+            "qwen2" => qwen2::from_json(config).map(ModelConfig::Decoder),
+            "qwen3" => qwen3::from_json(config).map(ModelConfig::Decoder),
             _ => Err(vec![unknown_model_type(model_type)]),
         }
     }
@@ -89,20 +104,23 @@ impl ModelConfig {
     /// `model_type` of `config.json`.
     pub fn model_type(&self) -> &'static str {
         match self {
+            ModelConfig::Decoder(config) => config.model_type,
             ModelConfig::Mixtral(_) => "mixtral",
         }
     }
 
     /// Every tensor that a checkpoint of this configuration and head must have, in the reference's own names.
-    pub fn tensors(&self, head: Head) -> impl Iterator<Item = RequiredTensor> + '_ {
+    pub fn tensors(&self, head: Head) -> Box<dyn Iterator<Item = RequiredTensor>> {
         match self {
-            ModelConfig::Mixtral(config) => config.tensors(head),
+            ModelConfig::Decoder(config) => Box::new(config.tensors(head)),
+            ModelConfig::Mixtral(config) => Box::new(config.tensors(head)),
         }
     }
 
     /// What rules ask of its attention; `None` for a model without attention.
     pub fn attention(&self) -> Option<Attention> {
         match self {
+            ModelConfig::Decoder(config) => Some(config.attention()),
             ModelConfig::Mixtral(config) => Some(config.attention()),
         }
     }
@@ -110,6 +128,7 @@ impl ModelConfig {
     /// What rules ask of its experts; `None` for a model without experts.
     pub fn experts(&self) -> Option<Experts> {
         match self {
+            ModelConfig::Decoder(_) => None,
             ModelConfig::Mixtral(config) => Some(config.experts()),
         }
     }
@@ -117,6 +136,7 @@ impl ModelConfig {
     /// Tokens in the vocabulary; `None` for a model without one.
     pub fn vocab_size(&self) -> Option<usize> {
         match self {
+            ModelConfig::Decoder(config) => Some(config.vocab_size),
             ModelConfig::Mixtral(config) => Some(config.vocab_size),
         }
     }
@@ -124,6 +144,7 @@ impl ModelConfig {
     /// Parameters: numbers in all weights.
     pub fn parameter_count(&self, head: Head) -> u64 {
         match self {
+            ModelConfig::Decoder(config) => config.parameter_count(head),
             ModelConfig::Mixtral(config) => config.parameter_count(head),
         }
     }
@@ -131,6 +152,7 @@ impl ModelConfig {
     /// Parameters that one token meets: less than all where experts are routed to.
     pub fn active_parameter_count(&self, head: Head) -> u64 {
         match self {
+            ModelConfig::Decoder(config) => config.parameter_count(head),
             ModelConfig::Mixtral(config) => config.active_parameter_count(head),
         }
     }
@@ -140,10 +162,11 @@ impl ModelConfig {
         self.parameter_count(head) * dtype.size() as u64
     }
 
-    /// Bytes that one more token of one sequence takes in the key-value cache in `dtype`; 0 without a cache.
-    pub fn cache_bytes_per_token(&self, dtype: DType) -> u64 {
+    /// Bytes of the key-value cache of one sequence of so many tokens in `dtype`; 0 without a cache.
+    pub fn cache_bytes(&self, tokens: u64, dtype: DType) -> u64 {
         match self {
-            ModelConfig::Mixtral(config) => config.cache_bytes_per_token(dtype),
+            ModelConfig::Decoder(config) => config.cache_bytes(tokens, dtype),
+            ModelConfig::Mixtral(config) => config.cache_bytes(tokens, dtype),
         }
     }
 }

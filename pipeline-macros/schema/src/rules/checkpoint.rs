@@ -133,10 +133,10 @@ pub(super) fn context_holds_new_tokens(
     attention: &Attention,
     request: &Request,
 ) -> Option<Problem> {
-    let context = attention.max_position_embeddings;
+    let context = attention.context;
     let tokens = request.integer("max_new_tokens").filter(|&tokens| tokens > context as i128)?;
     let message = format!("`max_new_tokens` is {tokens}, but the checkpoint's context is {context} tokens");
-    let problem = sized(checkpoint, message, "max_position_embeddings", context);
+    let problem = sized(checkpoint, message, "max_position_embeddings", attention.max_position_embeddings);
     Some(Problem { subject: Subject::Parameter("max_new_tokens".to_owned()), ..problem })
 }
 

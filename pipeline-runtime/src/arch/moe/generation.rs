@@ -1,84 +1,32 @@
-//! `text-generation` with a mixture of experts: the four stages and the decoding loop.
+//! `text-generation` with a mixture of experts: the four stages.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Serialize;
 
+use crate::arch::generation::{
+    FinishReason, LanguageModel, Prompt, RawGeneration, Record, Session, TextDelta, TokenSequences, Trace,
+    Usage,
+};
 use crate::arch::moe::attribution::capacity_factor_needed;
-use crate::arch::moe::{ExpertAttribution, Moe, MoeModel, MoeParameters, Prompt, RoutingRecord};
+use crate::arch::moe::{ExpertAttribution, Moe, MoeModel, MoeParameters, RoutingRecord};
 use crate::checkpoint::CheckpointFiles;
-use crate::error::{Error, Result};
-use crate::layers::{Batch, KvCache, RoutingPolicy};
+use crate::error::Result;
+use crate::gpu::{Buffer, Device, Fetched};
+use crate::layers::{Batch, DeviceBatch, KvCache, LayerRouting, RoutingPolicy, RoutingStack};
+use crate::models::mixtral::Mixtral;
 use crate::stage::{Architecture, Call, LoadOptions, Stepwise};
 use crate::task::TextGeneration;
 use crate::tensor::Tensor;
-use crate::text::{Detokenizer, Sampler, SamplingParameters, StopStrings};
 
 type GenerationCall<'a> = Call<'a, Moe, TextGeneration>;
 
-/// Tokens that go through all layers together while a prompt is read: more would only cost memory.
-const PREFILL_ROWS: usize = 512;
-
-/// Prompts as tokens.
-#[derive(Clone, Debug)]
-pub struct TokenSequences {
-    /// For each input its tokens, special tokens included.
-    pub sequences: Vec<Vec<u32>>,
-    /// For each input whether its text is continued; a conversation is answered instead.
-    pub continues: Vec<bool>,
-}
-
 /// What was decided before the first token.
-#[derive(Clone, Debug)]
-pub struct GenerationPlan {
-    /// How tokens are distributed over experts.
-    pub routing: RoutingPolicy,
-    /// How the next token is chosen.
-    pub sampling: SamplingParameters,
-    /// The seed of the first sequence; the next one has the next seed.
-    pub seed: u64,
-    /// For each sequence, how many tokens there is room and leave for.
-    pub max_new_tokens: Vec<usize>,
-    /// Texts that end a sequence.
-    pub stop: Vec<String>,
-    /// Tokens that end a sequence.
-    pub end_tokens: Vec<u32>,
-}
+pub type GenerationPlan = crate::arch::generation::GenerationPlan<RoutingPolicy>;
 
-/// Why a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FinishReason {
-    /// The model ended it.
-    EndOfSequence,
-    /// A stop text came.
-    StopString,
-    /// `max_new_tokens` or the model's context was reached.
-    Length,
-    /// The stream was stopped before.
-    Cancelled,
-}
-
-/// What the model gave for one input.
-#[derive(Clone, Debug)]
-pub struct RawGeneration {
-    /// The tokens of the input.
-    pub prompt: Vec<u32>,
-    /// The generated tokens, an end token included.
-    pub tokens: Vec<u32>,
-    /// The log-probability of each generated token under the model's own distribution.
-    pub log_probabilities: Vec<f32>,
-    /// The generated text, up to a stop text.
-    pub completion: String,
-    /// Whether the text of the input belongs before it.
-    pub continues: bool,
-    /// Why it ended.
-    pub finish_reason: FinishReason,
-    /// The seed it was drawn with.
-    pub seed: u64,
-    /// The router's decisions.
-    pub routing: RoutingRecord,
-}
+/// A running generation.
+pub type GenerationSession = Session<Mixtral, RoutingRecord>;
 
 /// A generated text.
 #[derive(Clone, Debug, Serialize)]
@@ -101,30 +49,10 @@ pub struct Generation {
     pub experts: ExpertAttribution,
 }
 
-/// Tokens read and written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Usage {
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Generated tokens.
-    pub completion_tokens: usize,
-}
-
 impl fmt::Display for Generation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
-}
-
-/// What one step adds to a streamed text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TextDelta {
-    /// Text that became certain: it may be empty, and never ends within a character.
-    pub text: String,
-    /// The token of this step.
-    pub token: u32,
-    /// Why the generation ended, in its last step.
-    pub finish_reason: Option<FinishReason>,
 }
 
 impl Architecture<TextGeneration> for Moe {
@@ -134,7 +62,7 @@ impl Architecture<TextGeneration> for Moe {
     type Input = Prompt;
     type Prepared = TokenSequences;
     type Plan = GenerationPlan;
-    type Raw = Vec<RawGeneration>;
+    type Raw = Vec<RawGeneration<RoutingRecord>>;
     type Output = Generation;
     type Model = MoeModel;
 
@@ -155,49 +83,28 @@ impl Architecture<TextGeneration> for Moe {
 
     fn route(call: &GenerationCall<'_>, prepared: &TokenSequences) -> Result<GenerationPlan> {
         let Call { model, parameters, .. } = call;
-        // A stop text that cannot be is refused before the model runs.
-        StopStrings::new(&parameters.stop)?;
-        let context = model.network.config().max_position_embeddings;
-        let room =
-            |tokens: &Vec<u32>| (context + 1).saturating_sub(tokens.len()).min(parameters.max_new_tokens);
-        Ok(GenerationPlan {
-            routing: model.routing_policy(parameters)?,
-            sampling: SamplingParameters {
-                temperature: parameters.temperature,
-                top_k: parameters.top_k,
-                top_p: parameters.top_p,
-                min_p: parameters.min_p,
-                repetition_penalty: parameters.repetition_penalty,
-                do_sample: parameters.do_sample,
-            },
-            seed: parameters.seed.unwrap_or_else(rand::random),
-            max_new_tokens: prepared.sequences.iter().map(room).collect(),
-            stop: parameters.stop.clone(),
-            end_tokens: model.generation.eos_token_ids.clone(),
-        })
+        let routing = model.routing_policy(parameters)?;
+        let context = model.network.config().context();
+        parameters.plan(prepared, routing, context, &model.generation.eos_token_ids)
     }
 
     fn infer(
         call: &GenerationCall<'_>,
         prepared: TokenSequences,
         plan: GenerationPlan,
-    ) -> Result<Vec<RawGeneration>> {
+    ) -> Result<Vec<RawGeneration<RoutingRecord>>> {
         let mut session = Moe::begin(call, prepared, plan)?;
         while Moe::step(call, &mut session)?.is_some() {}
         Moe::finish(call, session)
     }
 
-    fn format(call: &GenerationCall<'_>, raw: Vec<RawGeneration>) -> Result<Vec<Generation>> {
+    fn format(call: &GenerationCall<'_>, raw: Vec<RawGeneration<RoutingRecord>>) -> Result<Vec<Generation>> {
         let tokenizer = &call.model.tokenizer;
-        let generation = |raw: RawGeneration| {
-            let text = match raw.continues {
-                true => tokenizer.decode(&raw.prompt, true)? + &raw.completion,
-                false => raw.completion.clone(),
-            };
+        let generation = |raw: RawGeneration<RoutingRecord>| {
             Ok(Generation {
-                text,
-                usage: Usage { prompt_tokens: raw.prompt.len(), completion_tokens: raw.tokens.len() },
-                experts: ExpertAttribution::new(&raw.prompt, &raw.tokens, &raw.routing, tokenizer),
+                text: raw.text(tokenizer)?,
+                usage: raw.usage(),
+                experts: ExpertAttribution::new(&raw.prompt, &raw.tokens, &raw.record, tokenizer),
                 completion: raw.completion,
                 tokens: raw.tokens,
                 log_probabilities: raw.log_probabilities,
@@ -209,30 +116,6 @@ impl Architecture<TextGeneration> for Moe {
     }
 }
 
-/// A running generation: the caches, the random generators and the texts so far.
-pub struct GenerationSession {
-    plan: GenerationPlan,
-    cache: KvCache,
-    sequences: Vec<RunningSequence>,
-}
-
-struct RunningSequence {
-    prompt: Vec<u32>,
-    /// Prompt and generated tokens.
-    tokens: Vec<u32>,
-    log_probabilities: Vec<f32>,
-    /// Tokens that the model has read.
-    read: usize,
-    completion: String,
-    continues: bool,
-    finish_reason: Option<FinishReason>,
-    sampler: Sampler,
-    seed: u64,
-    detokenizer: Detokenizer,
-    stop: StopStrings,
-    routing: RoutingRecord,
-}
-
 impl Stepwise<TextGeneration> for Moe {
     type Session = GenerationSession;
     type Delta = TextDelta;
@@ -242,169 +125,109 @@ impl Stepwise<TextGeneration> for Moe {
         prepared: TokenSequences,
         plan: GenerationPlan,
     ) -> Result<GenerationSession> {
-        let network = &call.model.network;
-        let config = network.config();
-        check(&prepared, &plan, config.max_position_embeddings)?;
-        let mut sequences = Vec::with_capacity(prepared.sequences.len());
-        for (index, (prompt, continues)) in prepared.sequences.into_iter().zip(prepared.continues).enumerate()
-        {
-            let seed = plan.seed.wrapping_add(index as u64);
-            sequences.push(RunningSequence {
-                tokens: prompt.clone(),
-                log_probabilities: Vec::new(),
-                read: 0,
-                completion: String::new(),
-                continues,
-                finish_reason: (plan.max_new_tokens[index] == 0).then_some(FinishReason::Length),
-                sampler: Sampler::new(plan.sampling, seed)?,
-                seed,
-                detokenizer: match continues {
-                    true => Detokenizer::continuing(&call.model.tokenizer, true),
-                    false => Detokenizer::new(&call.model.tokenizer, true),
-                },
-                stop: StopStrings::new(&plan.stop)?,
-                routing: RoutingRecord::new(config.num_hidden_layers, config.num_local_experts),
-                prompt,
-            });
-        }
-        Ok(GenerationSession { cache: network.cache(sequences.len()), plan, sequences })
+        let (network, config) = (&call.model.network, call.model.network.config());
+        let record = || RoutingRecord::new(config.num_hidden_layers, config.num_local_experts);
+        Session::begin(network, &call.model.tokenizer, prepared, plan, record)
     }
 
     fn step(call: &GenerationCall<'_>, session: &mut GenerationSession) -> Result<Option<TextDelta>> {
-        let running: Vec<usize> = (0..session.sequences.len())
-            .filter(|&index| session.sequences[index].finish_reason.is_none())
-            .collect();
-        if running.is_empty() {
-            return Ok(None);
-        }
-        let logits = session.read(call.model, &running)?; // (running, vocab_size)
-        let (_, vocabulary) = logits.rows_and_width();
-        let logits = logits.as_slice()?;
-        let mut first = None;
-        for (&index, logits) in running.iter().zip(logits.chunks_exact(vocabulary)) {
-            let delta = session.append(index, logits)?;
-            first.get_or_insert(delta);
-        }
-        Ok(first)
+        session.step(&call.model.network)
     }
 
-    fn finish(_: &GenerationCall<'_>, session: GenerationSession) -> Result<Vec<RawGeneration>> {
-        let raw = |mut sequence: RunningSequence| {
-            if sequence.finish_reason.is_none() {
-                sequence.flush()?;
-            }
-            Ok(RawGeneration {
-                tokens: sequence.tokens.split_off(sequence.prompt.len()),
-                prompt: sequence.prompt,
-                log_probabilities: sequence.log_probabilities,
-                completion: sequence.completion,
-                continues: sequence.continues,
-                finish_reason: sequence.finish_reason.unwrap_or(FinishReason::Cancelled),
-                seed: sequence.seed,
-                routing: sequence.routing,
-            })
-        };
-        session.sequences.into_iter().map(raw).collect()
+    fn finish(
+        _: &GenerationCall<'_>,
+        session: GenerationSession,
+    ) -> Result<Vec<RawGeneration<RoutingRecord>>> {
+        session.finish()
     }
 }
 
-/// Stages of a user's own may have made what comes here.
-fn check(prepared: &TokenSequences, plan: &GenerationPlan, context: usize) -> Result<()> {
-    let count = prepared.sequences.len();
-    let lengths = [("continues", prepared.continues.len()), ("max_new_tokens", plan.max_new_tokens.len())];
-    if let Some((field, length)) = lengths.iter().find(|(_, length)| *length != count) {
-        return Err(Error::input(format!("`{field}` has {length} entries for {count} sequences")));
-    }
-    match prepared.sequences.iter().map(Vec::len).find(|length| *length == 0 || *length > context) {
-        None => Ok(()),
-        Some(length) => {
-            Err(Error::input(format!("a sequence has {length} tokens, expected from 1 to {context}")))
-        }
-    }
-}
+impl LanguageModel for Mixtral {
+    type Policy = RoutingPolicy;
+    type Trace = RoutingStack;
 
-impl GenerationSession {
-    /// Reads every token that the model has not read yet, and gives the logits after the last of each sequence,
-    /// `(running, vocab_size)`.
-    fn read(&mut self, model: &MoeModel, running: &[usize]) -> Result<Tensor> {
-        let mut last_hidden = Vec::with_capacity(running.len());
-        let mut waiting = running.iter().copied().peekable();
-        while waiting.peek().is_some() {
-            let mut batch = Batch::default();
-            let mut tokens = Vec::new();
-            let mut complete = Vec::new();
-            while let Some(&index) = waiting.peek()
-                && batch.rows() < PREFILL_ROWS
-            {
-                let sequence = &self.sequences[index];
-                let unread = sequence.tokens.len() - sequence.read;
-                let rows = unread.min(PREFILL_ROWS - batch.rows());
-                batch.push(index, sequence.read, rows);
-                tokens.extend_from_slice(&sequence.tokens[sequence.read..][..rows]);
-                if rows == unread {
-                    complete.push(batch.rows() - 1);
-                    waiting.next();
-                } else {
-                    break;
-                }
-            }
-            let embedded = model.network.embed(&tokens)?;
-            let forward =
-                model.network.forward(embedded, &batch, &mut self.cache, &self.plan.routing, false)?;
-            let needed = capacity_factor_needed(&forward.routing)?;
-            for part in &batch.sequences {
-                let sequence = &mut self.sequences[part.slot];
-                sequence.read += part.rows.len();
-                sequence.routing.extend(&forward.routing, part.rows.clone(), needed)?;
-            }
-            if !complete.is_empty() {
-                last_hidden.push(forward.last_hidden_state.select_rows(&complete)?);
-            }
-        }
-        model.network.logits(&Tensor::concatenate_rows(&last_hidden)?)
+    fn context(&self) -> usize {
+        self.config().context()
     }
 
-    /// Chooses the next token of a sequence and says what it adds.
-    fn append(&mut self, index: usize, logits: &[f32]) -> Result<TextDelta> {
-        let sequence = &mut self.sequences[index];
-        let sampled = sequence.sampler.sample(logits, &sequence.tokens)?;
-        let token = sampled.token;
-        sequence.tokens.push(token);
-        sequence.log_probabilities.push(sampled.log_probability);
+    fn vocabulary(&self) -> usize {
+        self.config().vocab_size
+    }
 
-        let before = sequence.completion.len();
-        if self.plan.end_tokens.contains(&token) {
-            sequence.flush()?;
-            sequence.finish_reason.get_or_insert(FinishReason::EndOfSequence);
-        } else {
-            let text = sequence.detokenizer.push(token)?;
-            let outcome = sequence.stop.push(&text);
-            sequence.completion.push_str(&outcome.text);
-            if outcome.matched.is_some() {
-                sequence.finish_reason = Some(FinishReason::StopString);
-            } else if sequence.tokens.len() - sequence.prompt.len() >= self.plan.max_new_tokens[index] {
-                sequence.flush()?;
-                sequence.finish_reason.get_or_insert(FinishReason::Length);
-            }
-        }
-        if sequence.finish_reason.is_some() {
-            self.cache.release(index);
-        }
-        let text = sequence.completion[before..].to_owned();
-        Ok(TextDelta { text, token, finish_reason: sequence.finish_reason })
+    fn device(&self) -> Option<&Device> {
+        self.device()
+    }
+
+    fn is_replayable(&self, policy: &RoutingPolicy) -> bool {
+        policy.capacity.is_none() && !self.rotary().depends_on_length()
+    }
+
+    fn cache(&self, slots: usize, tokens: usize) -> Result<KvCache> {
+        self.cache(slots, tokens)
+    }
+
+    fn embed(&self, batch: &mut Batch, tokens: &[u32]) -> Result<Tensor> {
+        self.embed(batch, tokens)
+    }
+
+    fn embed_on(&self, batch: &DeviceBatch) -> Result<Tensor> {
+        self.embed_on(batch)
+    }
+
+    fn pass(
+        &self,
+        embedded: Tensor,
+        batch: &Batch,
+        cache: &mut KvCache,
+        policy: &RoutingPolicy,
+    ) -> Result<(Tensor, RoutingStack)> {
+        let forward = self.forward(embedded, batch, cache, policy, false)?;
+        Ok((forward.last_hidden_state, forward.routing))
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.logits(hidden)
     }
 }
 
-impl RunningSequence {
-    /// Adds the text that was held back: an unfinished character, or what might have become a stop text.
-    fn flush(&mut self) -> Result<()> {
-        let rest = self.detokenizer.finish()?;
-        let outcome = self.stop.push(&rest);
-        self.completion.push_str(&outcome.text);
-        match outcome.matched {
-            Some(_) => self.finish_reason = Some(FinishReason::StopString),
-            None => self.completion.push_str(&self.stop.finish()),
+/// The decisions of a pass on the processor.
+#[derive(Debug)]
+pub struct PassRouting {
+    layers: Vec<LayerRouting>,
+    /// The capacity factor that would have dropped nothing.
+    capacity_factor_needed: f64,
+}
+
+impl PassRouting {
+    fn new(layers: Vec<LayerRouting>) -> Result<PassRouting> {
+        Ok(PassRouting { capacity_factor_needed: capacity_factor_needed(&layers)?, layers })
+    }
+}
+
+impl Trace for RoutingStack {
+    type OnHost = PassRouting;
+
+    fn parts(&self) -> Vec<Buffer> {
+        match self {
+            RoutingStack::Host(_) => Vec::new(),
+            RoutingStack::Device(stack) => stack.parts(),
         }
-        Ok(())
+    }
+
+    fn fetched(&self, bytes: &mut Fetched<'_>) -> Result<PassRouting> {
+        match self {
+            RoutingStack::Host(layers) => PassRouting::new(layers.clone()),
+            RoutingStack::Device(stack) => PassRouting::new(stack.fetched(bytes)?),
+        }
+    }
+
+    fn into_host(self) -> Result<PassRouting> {
+        PassRouting::new(self.into_host()?)
+    }
+}
+
+impl Record<RoutingStack> for RoutingRecord {
+    fn extend(&mut self, trace: &PassRouting, rows: Range<usize>) -> Result<()> {
+        self.extend(&trace.layers, rows, trace.capacity_factor_needed)
     }
 }

@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mod.rs` | the loaded model, its parameters, what both tasks share |
-//! | `generation.rs` | `text-generation`: the four stages and the decoding loop |
+//! | `generation.rs` | `text-generation`: the four stages |
 //! | `features.rs` | `feature-extraction`: the four stages |
 //! | `attribution.rs` | which experts each token visited: usage, co-activation, balance |
 //! | `heatmap.rs` | the same as a picture, for the terminal and as SVG |
@@ -12,6 +12,8 @@ mod attribution;
 mod features;
 mod generation;
 mod heatmap;
+
+use std::ops::{Deref, DerefMut};
 
 use pipeline_schema::Value;
 use pipeline_schema::models::ModelConfig;
@@ -23,17 +25,17 @@ use crate::layers::{Capacity, Overflow, RoutingPolicy, Weights};
 use crate::models::mixtral::Mixtral;
 use crate::progress::Progress;
 use crate::stage::{LoadOptions, Parameters};
-use crate::text::{GenerationConfig, Message, Tokenizer, as_written};
+use crate::text::{GenerationConfig, Tokenizer, as_written};
 
+pub use super::features::{Features, RawFeatures};
+pub use super::generation::{
+    FinishReason, GenerationParameters, Prompt, RawGeneration, TextDelta, TokenSequences, Usage,
+};
 pub use attribution::{
     CoActivation, ExpertAttribution, ExpertUsage, LayerExperts, LoadBalance, RoutingRecord, TokenExperts,
     TokenOrigin, load_balancing_loss,
 };
-pub use features::Features;
-pub use generation::{
-    FinishReason, Generation, GenerationPlan, GenerationSession, RawGeneration, TextDelta, TokenSequences,
-    Usage,
-};
+pub use generation::{Generation, GenerationPlan, GenerationSession, PassRouting};
 pub use heatmap::Heatmap;
 
 /// The mixture-of-experts architecture.
@@ -43,24 +45,8 @@ pub enum Moe {}
 /// What is adjustable in a mixture of experts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MoeParameters {
-    /// Tokens to generate at most.
-    pub max_new_tokens: usize,
-    /// Flattens (above 1) or sharpens (below 1) the distribution of the next token; 0 is greedy.
-    pub temperature: f32,
-    /// Samples from the likeliest tokens whose probabilities sum to this; 1 is off.
-    pub top_p: f32,
-    /// Samples from this many likeliest tokens; 0 is off.
-    pub top_k: usize,
-    /// Drops tokens less likely than this share of the likeliest token's probability; 0 is off.
-    pub min_p: f32,
-    /// Divides the logits of tokens seen before; 1 is off.
-    pub repetition_penalty: f32,
-    /// Draws the next token; `false` takes the likeliest.
-    pub do_sample: bool,
-    /// Texts that end the generation and are not part of the result.
-    pub stop: Vec<String>,
-    /// Reproduces a run; `None` draws one, which the output reports.
-    pub seed: Option<u64>,
+    /// How text is generated; its fields are reached as if they stood here.
+    pub generation: GenerationParameters,
     /// Experts that each token visits in a layer.
     pub num_active_experts: usize,
     /// Limits an expert to this many times its even share of the tokens that are routed together.
@@ -72,15 +58,7 @@ pub struct MoeParameters {
 impl MoeParameters {
     fn new(generation: &GenerationConfig, num_active_experts: usize) -> MoeParameters {
         MoeParameters {
-            max_new_tokens: generation.max_new_tokens.unwrap_or(128),
-            temperature: generation.temperature.unwrap_or(0.7),
-            top_p: generation.top_p.unwrap_or(0.9),
-            top_k: generation.top_k.unwrap_or(50),
-            min_p: generation.min_p.unwrap_or(0.0),
-            repetition_penalty: generation.repetition_penalty.unwrap_or(1.0),
-            do_sample: generation.do_sample.unwrap_or(true),
-            stop: Vec::new(),
-            seed: None,
+            generation: GenerationParameters::new(generation),
             num_active_experts,
             capacity_factor: None,
             overflow: Overflow::Drop,
@@ -88,24 +66,29 @@ impl MoeParameters {
     }
 }
 
+impl Deref for MoeParameters {
+    type Target = GenerationParameters;
+
+    fn deref(&self) -> &GenerationParameters {
+        &self.generation
+    }
+}
+
+impl DerefMut for MoeParameters {
+    fn deref_mut(&mut self) -> &mut GenerationParameters {
+        &mut self.generation
+    }
+}
+
 impl Parameters for MoeParameters {
     fn values(&self) -> Vec<(&'static str, Value)> {
-        let integer = |number: usize| Value::Integer(number as i128);
-        let float = |number: f32| Value::Float(as_written(number));
-        let mut values = vec![
-            ("max_new_tokens", integer(self.max_new_tokens)),
-            ("temperature", float(self.temperature)),
-            ("top_p", float(self.top_p)),
-            ("top_k", integer(self.top_k)),
-            ("min_p", float(self.min_p)),
-            ("repetition_penalty", float(self.repetition_penalty)),
-            ("do_sample", Value::Boolean(self.do_sample)),
-            ("stop", Value::TextList(self.stop.clone())),
-            ("num_active_experts", integer(self.num_active_experts)),
+        let mut values = self.generation.values();
+        values.extend([
+            ("num_active_experts", Value::Integer(self.num_active_experts as i128)),
             ("overflow", Value::Text(overflow_name(self.overflow).to_owned())),
-        ];
-        values.extend(self.seed.map(|seed| ("seed", Value::Integer(seed.into()))));
-        values.extend(self.capacity_factor.map(|factor| ("capacity_factor", float(factor))));
+        ]);
+        let capacity_factor = self.capacity_factor.map(|factor| Value::Float(as_written(factor)));
+        values.extend(capacity_factor.map(|factor| ("capacity_factor", factor)));
         values
     }
 }
@@ -159,7 +142,7 @@ impl MoeModel {
         let generation = GenerationConfig::from_directory(facts.directory())?;
         let head = facts.head()?;
         let mut progress = Progress::new("loading", config.num_hidden_layers, options.progress);
-        let weights = Weights::new(checkpoint, options.dtype);
+        let weights = Weights::new(checkpoint, options.dtype).on(&options.device);
         let network = Mixtral::load(&weights, config, head, |done, _| progress.set(done))?;
         Ok(MoeModel { network, tokenizer, generation })
     }
@@ -193,68 +176,7 @@ impl MoeModel {
 
     /// A prompt in tokens, with the special tokens that the tokenizer or the chat template adds.
     fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        let tokens = match prompt {
-            Prompt::Text(text) if text.is_empty() => return Err(Error::input("the prompt is empty")),
-            Prompt::Text(text) => self.tokenizer.encode(text, true)?,
-            Prompt::Messages(messages) if messages.is_empty() => {
-                return Err(Error::input("the conversation has no messages"));
-            }
-            Prompt::Messages(messages) => {
-                let text = self.tokenizer.apply_chat_template(messages, true)?;
-                self.tokenizer.encode(&text, false)?
-            }
-        };
-        let context = self.network.config().max_position_embeddings;
-        if tokens.is_empty() {
-            return Err(Error::input("the prompt has no tokens"));
-        }
-        if tokens.len() > context {
-            let message = format!(
-                "the prompt has {} tokens, but the context of the model is {context} \
-                 (config.json: max_position_embeddings); shorten the prompt",
-                tokens.len()
-            );
-            return Err(Error::Input(message));
-        }
-        let vocabulary = self.network.config().vocab_size;
-        match tokens.iter().find(|&&token| token as usize >= vocabulary) {
-            None => Ok(tokens),
-            Some(token) => Err(Error::Tokenizer(format!(
-                "token {token} is outside the vocabulary of {vocabulary} tokens (config.json: vocab_size)"
-            ))),
-        }
-    }
-}
-
-/// What a model that reads text takes: a text to continue, or a conversation to answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Prompt {
-    /// A text, taken as it is.
-    Text(String),
-    /// A conversation, put into the form of the checkpoint's chat template.
-    Messages(Vec<Message>),
-}
-
-impl From<&str> for Prompt {
-    fn from(text: &str) -> Prompt {
-        Prompt::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Prompt {
-    fn from(text: String) -> Prompt {
-        Prompt::Text(text)
-    }
-}
-
-impl From<&String> for Prompt {
-    fn from(text: &String) -> Prompt {
-        Prompt::Text(text.clone())
-    }
-}
-
-impl From<Vec<Message>> for Prompt {
-    fn from(messages: Vec<Message>) -> Prompt {
-        Prompt::Messages(messages)
+        let config = self.network.config();
+        prompt.encode(&self.tokenizer, config.context(), config.vocab_size)
     }
 }

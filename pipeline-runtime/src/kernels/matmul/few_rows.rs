@@ -3,9 +3,12 @@
 use super::product::Product;
 use crate::kernels::simd::{Products, Simd, Units, prefetch};
 
-/// How far ahead of a single stream weights are asked for, in bytes: as far as a page, since the processor's own
-/// prefetching ends with it.
-const AHEAD: usize = 4096;
+/// Bytes that memory is read by.
+const CACHE_LINE: usize = 64;
+
+/// How far ahead of each stream weights are asked for, in bytes: across the end of a page, where the processor's own
+/// prefetching stops.
+const AHEAD: usize = 1024;
 
 /// Chains of sums for a single row: more than the latency of an addition times additions a cycle.
 const CHAINS: usize = 8;
@@ -17,6 +20,9 @@ pub(crate) fn block_outputs(in_features: usize) -> usize {
 
 impl Product<'_> {
     /// The product with lanes along the summed dimension.
+    ///
+    /// The weight rows are read as a few streams at a time, each through a run of rows that follow each other: one
+    /// activation serves all streams, and each of them is read in the order of memory from block's start to end.
     #[inline(always)]
     pub(super) fn few_rows<S: Products, U: Units<S>>(self, simd: S, weight: &[U::Element]) {
         let (height, stride) = (self.packing.height, self.weight_stride);
@@ -24,32 +30,30 @@ impl Product<'_> {
         assert!(self.activations.len() >= self.packing.length(self.rows, self.in_features));
         let weight = self.weight_rows(weight);
         let count = self.outputs.len();
-        // Wider than four rows, three weight rows are what registers hold.
-        let side = if height <= 6 { 4 } else { 3 };
-        let mut output = 0;
-        while output < count {
-            let whole = count - output >= side && height > 1;
+        // Wider than six rows, three weight rows are what registers hold.
+        let streams = if height <= 6 { 4 } else { 3 };
+        let run = count / streams;
+        for output in 0..run {
             let weight = &weight[output * stride..];
             for row in (0..self.rows).step_by(height) {
-                match (height.min(self.rows - row), whole) {
-                    (1, false) => self.stream::<S, U>(simd, weight, row, output),
-                    (1, true) => self.few_tile::<S, U, 1, 4>(simd, weight, row, output),
-                    (2, true) => self.few_tile::<S, U, 2, 4>(simd, weight, row, output),
-                    (3, true) => self.few_tile::<S, U, 3, 4>(simd, weight, row, output),
-                    (4, true) => self.few_tile::<S, U, 4, 4>(simd, weight, row, output),
-                    (5, true) => self.few_tile::<S, U, 5, 4>(simd, weight, row, output),
-                    (6, true) if side == 4 => self.few_tile::<S, U, 6, 4>(simd, weight, row, output),
-                    (6, true) => self.few_tile::<S, U, 6, 3>(simd, weight, row, output),
-                    (7, true) => self.few_tile::<S, U, 7, 3>(simd, weight, row, output),
-                    (8, true) => self.few_tile::<S, U, 8, 3>(simd, weight, row, output),
-                    (rows, _) => {
-                        for row in row..row + rows {
-                            self.stream::<S, U>(simd, weight, row, output);
-                        }
-                    }
+                match (height.min(self.rows - row), streams) {
+                    (1, _) => self.tile::<S, U, 1, 4>(simd, weight, row, output, run),
+                    (2, _) => self.tile::<S, U, 2, 4>(simd, weight, row, output, run),
+                    (3, _) => self.tile::<S, U, 3, 4>(simd, weight, row, output, run),
+                    (4, _) => self.tile::<S, U, 4, 4>(simd, weight, row, output, run),
+                    (5, _) => self.tile::<S, U, 5, 4>(simd, weight, row, output, run),
+                    (6, 4) => self.tile::<S, U, 6, 4>(simd, weight, row, output, run),
+                    (6, _) => self.tile::<S, U, 6, 3>(simd, weight, row, output, run),
+                    (7, _) => self.tile::<S, U, 7, 3>(simd, weight, row, output, run),
+                    (8, _) => self.tile::<S, U, 8, 3>(simd, weight, row, output, run),
+                    (rows, _) => unreachable!("a panel has at most 8 rows, not {rows}"),
                 }
             }
-            output += if whole { side } else { 1 };
+        }
+        for output in streams * run..count {
+            for row in 0..self.rows {
+                self.single::<S, U>(simd, &weight[output * stride..], row, output);
+            }
         }
     }
 
@@ -71,9 +75,9 @@ impl Product<'_> {
         (panel.as_ptr(), row % height)
     }
 
-    /// One row times one weight row, read as one stream.
+    /// One row times one weight row.
     #[inline(always)]
-    fn stream<S: Products, U: Units<S>>(&self, simd: S, weight: &[U::Element], row: usize, output: usize) {
+    fn single<S: Products, U: Units<S>>(&self, simd: S, weight: &[U::Element], row: usize, output: usize) {
         let width = self.in_features;
         let step = S::LANES * U::ELEMENTS;
         let (panel, place) = self.panel(row);
@@ -83,7 +87,6 @@ impl Product<'_> {
         while (vector + CHAINS) * step <= width {
             for (chain, sum) in sums.iter_mut().enumerate() {
                 let vector = vector + chain;
-                prefetch(weight.wrapping_add(vector * step).wrapping_byte_add(AHEAD));
                 // SAFETY: the vector ends inside the weight row and begins inside the packed row.
                 unsafe {
                     let weight = U::load_weights(simd, weight.add(vector * step));
@@ -107,30 +110,34 @@ impl Product<'_> {
         unsafe { self.put(row, output, sum) }
     }
 
-    /// R rows from `first` on, all of one panel, times N weight rows, whose first is at the start of `weight`.
+    /// R rows from `first` on, all of one panel, times N weight rows, which are `run` rows apart and the first of
+    /// which is at the start of `weight`.
     #[inline(always)]
-    fn few_tile<S: Products, U: Units<S>, const R: usize, const N: usize>(
+    fn tile<S: Products, U: Units<S>, const R: usize, const N: usize>(
         &self,
         simd: S,
         weight: &[U::Element],
         first: usize,
         output: usize,
+        run: usize,
     ) {
-        let (width, stride) = (self.in_features, self.weight_stride);
+        let (width, stride) = (self.in_features, self.weight_stride * run);
         let step = S::LANES * U::ELEMENTS;
+        let vectors_a_line = (CACHE_LINE / (step * size_of::<U::Element>())).max(1);
         let (panel, place) = self.panel(first);
         assert!(place == 0 && R <= self.packing.height && first + R <= self.rows);
         let weight = weight[..(N - 1) * stride + width].as_ptr();
         let mut sums = [[simd.zero(); N]; R];
         let mut vector = 0;
         while (vector + 1) * step <= width {
-            // The N rows after these, in the order of memory.
-            let ahead = weight.wrapping_add(N * stride + vector * step * N);
             // SAFETY: the vector ends inside the weight rows and begins inside the packed rows.
             unsafe {
                 let weights: [S::Vector; N] = std::array::from_fn(|n| {
-                    prefetch(ahead.wrapping_add(n * step));
-                    U::load_weights(simd, weight.add(n * stride + vector * step))
+                    let weight = weight.add(n * stride + vector * step);
+                    if vector % vectors_a_line == 0 {
+                        prefetch(weight.wrapping_byte_add(AHEAD));
+                    }
+                    U::load_weights(simd, weight)
                 });
                 self.add_products::<S, U, R, N>(simd, panel, vector, weights, &mut sums);
             }
@@ -150,7 +157,7 @@ impl Product<'_> {
             let sums = simd.sums(std::array::from_fn(|n| if n < N { sums[n] } else { simd.zero() }));
             for (n, sum) in sums.into_iter().enumerate().take(N) {
                 // SAFETY: the caller gives rows and outputs of the product.
-                unsafe { self.put(first + row, output + n, sum) }
+                unsafe { self.put(first + row, output + n * run, sum) }
             }
         }
     }

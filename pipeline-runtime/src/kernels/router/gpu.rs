@@ -20,7 +20,7 @@ pub const MOST_EXPERTS: usize = 1024;
 pub const MOST_CHOSEN: usize = 32;
 
 /// Up to so many rows each has a block of its own.
-const ROWS_ALONE: usize = 64;
+pub const ROWS_ALONE: usize = 64;
 
 /// What a router writes.
 #[derive(Clone, Copy, Debug)]

@@ -87,7 +87,7 @@ fn assert_close(found: &[f64], expected: &[f64], what: &str) {
 #[test]
 fn defaults_are_those_of_the_table() {
     let defaults = SamplingParameters::default();
-    let default = |name| MOE.parameter(name).unwrap().default;
+    let default = |name| TEXT.parameter(name).unwrap().default;
     assert_eq!(default("temperature"), defaults.temperature.to_string());
     assert_eq!(default("top_k"), defaults.top_k.to_string());
     assert_eq!(default("top_p"), defaults.top_p.to_string());

@@ -18,13 +18,16 @@ const ERROR_NO_DEVICE: c_int = 100;
 const ERROR_LAUNCH_FAILURE: c_int = 719;
 
 /// Whether a warp has 64 lanes, as on CDNA: kernels are then compiled for two of NVIDIA's warps acting as one, and a
-/// block has the shared memory of CDNA. Needs a chip of compute capability 9 or later.
+/// block has the shared memory of CDNA.
 fn wide() -> bool {
     std::env::var_os("HIP_ON_CUDA_WARP").is_some_and(|lanes| lanes == "64")
 }
 
 /// Shared memory of a block on CDNA.
 const SHARED_OF_CDNA: c_int = 64 << 10;
+
+/// Shared memory at the end of a launch's, through which the lanes of such a warp exchange.
+const SHARED_FOR_LANES: c_uint = 4 << 10;
 
 /// HIP took CUDA's numbers, and has one for what CUDA tells apart.
 fn hip(result: CUresult) -> c_int {
@@ -305,6 +308,7 @@ unsafe extern "C" fn hipModuleLaunchKernel(
     arguments: *mut Pointer,
     extra: *mut Pointer,
 ) -> c_int {
+    let shared = if wide() { shared.next_multiple_of(16) + SHARED_FOR_LANES } else { shared };
     // AMD gives all that there is; CUDA wants to be asked for more than 48 KiB, what the kernel declares included.
     if shared > 0 {
         let attribute = FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
