@@ -11,9 +11,10 @@ use serde::{Serialize, Serializer};
 use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
 use crate::hardware;
+use crate::parts;
 use crate::stage::{
     Architecture, Call, CallOf, Declaration, DeclaredModel, DeltaOf, Format, InfersByDefault, InputOf,
-    LoadOptions, ModelOf, Parameters, ParametersOf, PlanOf, PreparedOf, RawOf, Stages, Stepwise,
+    LoadOptions, ModelOf, Parameters, ParametersOf, PartsOf, PlanOf, PreparedOf, RawOf, Stages, Stepwise,
 };
 use crate::task::Task;
 
@@ -373,12 +374,20 @@ pub struct Builder<D: Declaration> {
     hardware: Vec<Hardware>,
     dtype: Option<DType>,
     progress: bool,
+    parts: PartsOf<D>,
 }
 
 impl<D: Declaration> Builder<D> {
     /// Starts from a value of the declared struct.
     pub fn new(declaration: D) -> Builder<D> {
-        Builder { declaration, model: None, hardware: D::HARDWARE.to_vec(), dtype: D::DTYPE, progress: true }
+        Builder {
+            declaration,
+            model: None,
+            hardware: D::HARDWARE.to_vec(),
+            dtype: D::DTYPE,
+            progress: true,
+            parts: PartsOf::<D>::default(),
+        }
     }
 
     /// Loads this directory instead of the declared model.
@@ -405,6 +414,17 @@ impl<D: Declaration> Builder<D> {
         self
     }
 
+    /// Gives pipelines that are loaded already as parts, in place of the declared ones.
+    ///
+    /// ```ignore
+    /// let teller = Storyteller::from_pretrained("another-storyteller")?;
+    /// let jury = Jury::builder().parts(|parts| parts.generator = teller.into()).load()?;
+    /// ```
+    pub fn parts(mut self, give: impl FnOnce(&mut PartsOf<D>)) -> Builder<D> {
+        give(&mut self.parts);
+        self
+    }
+
     /// Shows or hides the progress bar of loading. It is hidden anyway when standard error is no terminal.
     pub fn progress(mut self, progress: bool) -> Builder<D> {
         self.progress = progress;
@@ -419,39 +439,56 @@ impl<D: Declaration> Builder<D> {
     where
         D: Stages,
     {
-        let hardware = hardware::first_present(&self.hardware)?;
-        let directory = match (&self.model, D::MODEL) {
-            (Some(directory), _) => directory.clone(),
-            (None, Some(declared)) => locate(&declared)?,
-            (None, None) => {
-                return Err(Error::input(format!(
-                    "`{name}` declares no model: write `model = \"...\"` or call `{name}::from_pretrained`",
-                    name = D::NAME
-                )));
+        const {
+            parts::check_needed::<D>();
+            let mut index = 0;
+            while index < D::PARTS.len() {
+                parts::check_task::<D>(index);
+                parts::check_hardware::<D>(index);
+                index += 1;
             }
-        };
-        let files = CheckpointFiles::open(&directory)?;
-        let options = LoadOptions { hardware, dtype: self.dtype, progress: self.progress };
-        if let (None, Some(DeclaredModel { header_hash: Some(expected), path, .. })) = (&self.model, D::MODEL)
-        {
-            check_header(path, expected, &files)?;
         }
+        let hardware = hardware::first_present(&parts::hardware_of_all::<D>(&self.hardware)?)?;
+        let options = LoadOptions { hardware, dtype: self.dtype, progress: self.progress };
+        let files = match (&self.model, D::MODEL) {
+            (Some(directory), _) => Some(CheckpointFiles::open(directory)?),
+            (None, Some(declared)) => {
+                let files = CheckpointFiles::open(&locate(&declared)?)?;
+                if let Some(expected) = declared.header_hash {
+                    check_header(declared.path, expected, &files)?;
+                }
+                Some(files)
+            }
+            (None, None) => None,
+        };
         let mut request = arch::find(D::Architecture::NAME)
             .map(|architecture| rules::Request::new(architecture, D::Task::SPEC, vec![hardware]));
-        if let Some(request) = &mut request {
+        if let (Some(request), Some(files)) = (&mut request, &files) {
             request.dtype = self.dtype;
-            check(&files, request)?;
+            check(files, request)?;
         }
-        let model = D::Architecture::load(&files, &options)?;
+        let mut given = self.parts;
+        for part in D::PARTS {
+            part.load_into(&mut given, &options)?;
+        }
+        let model = match &files {
+            Some(files) => D::Architecture::load(files, given, &options)?,
+            None => D::Architecture::assemble(given, &options)?.ok_or_else(|| {
+                Error::input(format!(
+                    "`{name}` declares no model: write `model = \"...\"` or call `{name}::from_pretrained`",
+                    name = D::NAME
+                ))
+            })?,
+        };
         let defaults = D::Architecture::parameters(&model);
         let mut parameters = defaults.clone();
         self.declaration.configure(&mut parameters)?;
         check_ranges::<D>(&parameters)?;
-        if let Some(request) = &mut request {
+        if let (Some(request), Some(files)) = (&mut request, &files) {
             let defaults = defaults.values();
             let declared = parameters.values().into_iter().filter(|value| !defaults.contains(value));
             request.parameters = declared.map(|(name, value)| (name.to_owned(), Some(value))).collect();
-            check(&files, request)?;
+            check(files, request)?;
         }
         Ok(Pipeline { declaration: self.declaration, model, parameters, hardware })
     }

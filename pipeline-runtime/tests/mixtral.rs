@@ -234,7 +234,7 @@ fn greedy_continuations_agree_token_for_token() {
         fs::write(&config, settings.to_string()).unwrap();
         let files = CheckpointFiles::open(&case.model).unwrap();
         let options = LoadOptions { hardware: Hardware::Cpu, dtype: None, progress: false };
-        let model = <Moe as Architecture<TextGeneration>>::load(&files, &options).unwrap();
+        let model = <Moe as Architecture<TextGeneration>>::load(&files, (), &options).unwrap();
         let parameters = <Moe as Architecture<TextGeneration>>::parameters(&model);
         assert!(!parameters.do_sample, "{}: continuations are greedy", case.name);
         let call: Call<'_, Moe, TextGeneration> = Call { model: &model, parameters, hardware: Hardware::Cpu };

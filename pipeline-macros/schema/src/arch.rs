@@ -18,8 +18,23 @@ pub struct ArchitectureSpec {
     pub tasks: &'static [&'static TaskSpec],
     /// What can be adjusted.
     pub parameters: &'static [ParameterSpec],
+    /// The pipelines it works with.
+    pub parts: &'static [PartSpec],
     /// The values of `model_type` in `config.json` that belong to it.
     pub model_types: &'static [&'static str],
+}
+
+/// A pipeline that is a part of another: `generator = Storyteller`.
+#[derive(Debug, PartialEq)]
+pub struct PartSpec {
+    /// The key in a declaration.
+    pub name: &'static str,
+    /// What the part must do.
+    pub task: &'static TaskSpec,
+    /// Whether every declaration names one.
+    pub required: bool,
+    /// What it is for, in a sentence.
+    pub description: &'static str,
 }
 
 /// Every architecture there is.
@@ -33,6 +48,7 @@ pub const MOE: ArchitectureSpec = ArchitectureSpec {
     description: "mixture of experts: a router sends each token through a few of many feed-forward networks",
     tasks: &[&task::TEXT_GENERATION, &task::FEATURE_EXTRACTION],
     parameters: &MOE_PARAMETERS,
+    parts: &[],
     model_types: &["mixtral"],
 };
 
@@ -122,6 +138,11 @@ impl ArchitectureSpec {
     /// The parameter of this name.
     pub fn parameter(&self, name: &str) -> Option<&'static ParameterSpec> {
         self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+
+    /// The part of this name.
+    pub fn part(&self, name: &str) -> Option<&'static PartSpec> {
+        self.parts.iter().find(|part| part.name == name)
     }
 
     /// The task done when a declaration names none.

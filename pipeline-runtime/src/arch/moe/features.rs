@@ -32,6 +32,12 @@ impl Features {
     }
 }
 
+impl From<Features> for Vec<f32> {
+    fn from(features: Features) -> Vec<f32> {
+        features.embedding
+    }
+}
+
 impl std::fmt::Display for Features {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown: Vec<String> = self.embedding.iter().take(8).map(|number| format!("{number:.4}")).collect();
@@ -50,8 +56,9 @@ impl Architecture<FeatureExtraction> for Moe {
     type Raw = Vec<(Vec<u32>, Tensor)>;
     type Output = Features;
     type Model = MoeModel;
+    type Parts = ();
 
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<MoeModel> {
+    fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<MoeModel> {
         MoeModel::load(checkpoint, options)
     }
 

@@ -10,7 +10,7 @@ use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
 use crate::layers::{Batch, KvCache, RoutingPolicy};
 use crate::stage::{Architecture, Call, LoadOptions, Stepwise};
-use crate::task::TextGeneration;
+use crate::task::{GeneratedText, TextGeneration};
 use crate::tensor::Tensor;
 use crate::text::{Detokenizer, Sampler, SamplingParameters, StopStrings};
 
@@ -116,6 +116,12 @@ impl fmt::Display for Generation {
     }
 }
 
+impl From<Generation> for GeneratedText {
+    fn from(generation: Generation) -> GeneratedText {
+        GeneratedText { text: generation.text, completion: generation.completion }
+    }
+}
+
 /// What one step adds to a streamed text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TextDelta {
@@ -137,8 +143,9 @@ impl Architecture<TextGeneration> for Moe {
     type Raw = Vec<RawGeneration>;
     type Output = Generation;
     type Model = MoeModel;
+    type Parts = ();
 
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<MoeModel> {
+    fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<MoeModel> {
         MoeModel::load(checkpoint, options)
     }
 
