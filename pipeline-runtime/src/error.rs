@@ -60,6 +60,46 @@ pub enum Error {
         /// What went wrong with it.
         source: Box<Error>,
     },
+    /// A GPU has too little free memory.
+    #[error(
+        "{device}: out of memory: {message}; load fewer layers, a smaller batch or context, or a smaller `dtype`"
+    )]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What was asked for and what was free.
+        message: String,
+    },
+    /// A GPU does not answer any more; other pipelines on it are lost too.
+    #[error(
+        "{device} is lost ({message}); load the pipeline again, and run `pipelines doctor` if it happens again"
+    )]
+    DeviceLost {
+        /// The device.
+        device: String,
+        /// What the driver said.
+        message: String,
+    },
+    /// A GPU's driver or library refused.
+    #[error("{device}: {operation}: {message}; `pipelines doctor` checks driver and libraries")]
+    Gpu {
+        /// The device.
+        device: String,
+        /// What was tried.
+        operation: String,
+        /// What it said.
+        message: String,
+    },
+    /// A kernel does not compile.
+    #[error("the `{kernel}` kernels do not compile for {target}: {log}")]
+    KernelSource {
+        /// The family of kernels.
+        kernel: &'static str,
+        /// The chip.
+        target: String,
+        /// What the compiler said, with lines.
+        log: String,
+    },
     /// The input of a call cannot be processed.
     #[error("{0}")]
     Input(String),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sysinfo::System;
 
 use crate::error::{Error, Result};
-use crate::hardware;
+use crate::hardware::obstacle;
 
 /// What a checkpoint says of itself, and what this machine can do with it.
 #[derive(Clone, Debug, Serialize)]
@@ -122,7 +122,7 @@ impl Inspection {
             header_hash: format!("{:016x}", facts.header_hash()),
             available_memory,
             memory: memory.to_vec(),
-            hardware: Hardware::ALL.map(|hardware| (hardware, hardware::probe(hardware).err())).to_vec(),
+            hardware: Hardware::ALL.map(|hardware| (hardware, obstacle(hardware))).to_vec(),
             problems: problems.iter().map(ToString::to_string).collect(),
         })
     }

@@ -12,6 +12,7 @@
 //! | [`layers`] | what models share: attention, experts, norms, rotary embeddings |
 //! | [`tensor`] | activations and weight matrices |
 //! | [`kernels`] | hand-written kernels, a family a folder, each beside its scalar twin |
+//! | [`gpu`] | devices: memory, kernels compiled when first used, graphs, over one driver a vendor |
 //! | [`checkpoint`] | safetensors files, shards, configuration files |
 //! | [`text`] | tokens, chat templates, sampling, streaming |
 //! | [`forward`] | a model alone, under the reference's names for what goes in and comes out |
@@ -23,6 +24,7 @@ pub mod checkpoint;
 pub mod declared;
 pub mod error;
 pub mod forward;
+pub mod gpu;
 pub mod hardware;
 pub mod inspect;
 pub mod kernels;
@@ -37,4 +39,5 @@ pub mod tensor;
 pub mod text;
 
 pub use error::{Error, Result};
+pub use hardware::{Device, DeviceId};
 pub use pipeline_schema::{DType, Hardware};

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use pipeline_schema::{Hardware, PartSpec, TaskSpec};
 
 use crate::error::{Error, Result};
+use crate::hardware::DeviceId;
 use crate::pipeline::{Builder, Pipeline};
-use crate::stage::{Architecture, Declaration, Declared, InputOf, LoadOptions, PartsOf, Stages};
+use crate::stage::{Architecture, Declaration, Declared, Format, InputOf, LoadOptions, PartsOf, Stages};
 use crate::task::{PartTask, Task};
 
 /// The parts that an architecture takes: a struct with a [`Part`] for each, none of which is there at first.
@@ -186,6 +187,24 @@ impl<T: PartTask> Slot for Part<T> {
     }
 }
 
+/// A pipeline that another can load as its part.
+///
+/// The one bound of [`DeclaredPart::of`], so that a type that is no pipeline is one mistake and not one for each stage.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a part of a pipeline",
+    label = "not a pipeline that can be loaded",
+    note = "a part is a struct with `#[pipeline(...)]` on it, whose fields other than its `#[param]`s all have a `Default`"
+)]
+pub trait LoadableAsPart: Declared + Stages + Format<Output = Self::Gives> + 'static {
+    /// What its `format` stage gives.
+    type Gives;
+}
+
+#[diagnostic::do_not_recommend]
+impl<D: Declared + Stages + 'static> LoadableAsPart for D {
+    type Gives = D::Output;
+}
+
 /// What a declaration says of one part: `generator = Storyteller`. `P` are the [`Parts`] it is one of.
 pub struct DeclaredPart<P> {
     name: &'static str,
@@ -201,10 +220,10 @@ impl<P> DeclaredPart<P> {
     /// The pipeline `D` as the part `name`, which is at `slot`.
     pub const fn of<D>(name: &'static str, slot: fn(&mut P) -> &mut dyn Slot) -> DeclaredPart<P>
     where
-        D: Declared + Stages + 'static,
+        D: LoadableAsPart,
         D::Task: PartTask,
         InputOf<D>: From<<D::Task as PartTask>::Input>,
-        D::Output: Into<<D::Task as PartTask>::Output>,
+        D::Gives: Into<<D::Task as PartTask>::Output>,
     {
         DeclaredPart {
             name,
@@ -213,7 +232,7 @@ impl<P> DeclaredPart<P> {
             runs_on: runs_on::<D>(D::PARTS.len()),
             slot,
             load: |options| {
-                let builder = Builder::new(D::declared()).hardware([options.hardware]);
+                let builder = Builder::new(D::declared()).on(options.device.clone());
                 Ok(Box::new(Part::from(builder.progress(options.progress).load()?)))
             },
         }
@@ -251,14 +270,14 @@ const fn runs_on<D: Declaration>(parts: usize) -> [bool; Hardware::ALL.len()] {
     runs_on
 }
 
-/// The hardware of `wanted` that every part of `D` runs on, too.
+/// The devices of `wanted` whose hardware every part of `D` runs on, too.
 ///
 /// # Errors
 /// There is none: the parts run elsewhere.
-pub(crate) fn hardware_of_all<D: Declaration>(wanted: &[Hardware]) -> Result<Vec<Hardware>> {
+pub(crate) fn devices_of_all<D: Declaration>(wanted: &[DeviceId]) -> Result<Vec<DeviceId>> {
     let mut shared = wanted.to_vec();
     for part in D::PARTS {
-        shared.retain(|kind| part.runs_on[kind.index()]);
+        shared.retain(|device| part.runs_on[device.hardware.index()]);
         if shared.is_empty() && !wanted.is_empty() {
             let listed = Hardware::ALL.into_iter().filter(|kind| part.runs_on[kind.index()]);
             let listed: Vec<String> = listed.map(|kind| format!("`{kind}`")).collect();

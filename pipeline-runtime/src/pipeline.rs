@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
-use crate::hardware;
+use crate::hardware::{Device, DeviceId};
 use crate::parts;
 use crate::stage::{
     Architecture, Call, CallOf, Declaration, DeclaredModel, DeltaOf, Format, InfersByDefault, InputOf,
@@ -371,7 +371,9 @@ fn timed<R>(total: &mut Duration, work: impl FnOnce() -> R) -> R {
 pub struct Builder<D: Declaration> {
     declaration: D,
     model: Option<PathBuf>,
-    hardware: Vec<Hardware>,
+    devices: Vec<DeviceId>,
+    /// The device itself, where the pipeline is a part of one that runs there.
+    device: Option<Device>,
     dtype: Option<DType>,
     progress: bool,
     parts: PartsOf<D>,
@@ -380,14 +382,9 @@ pub struct Builder<D: Declaration> {
 impl<D: Declaration> Builder<D> {
     /// Starts from a value of the declared struct.
     pub fn new(declaration: D) -> Builder<D> {
-        Builder {
-            declaration,
-            model: None,
-            hardware: D::HARDWARE.to_vec(),
-            dtype: D::DTYPE,
-            progress: true,
-            parts: PartsOf::<D>::default(),
-        }
+        let devices = D::HARDWARE.iter().copied().map(DeviceId::from).collect();
+        let parts = PartsOf::<D>::default();
+        Builder { declaration, model: None, devices, device: None, dtype: D::DTYPE, progress: true, parts }
     }
 
     /// Loads this directory instead of the declared model.
@@ -403,8 +400,20 @@ impl<D: Declaration> Builder<D> {
     }
 
     /// Runs on the first of these that is present, instead of the declared list.
-    pub fn hardware(mut self, hardware: impl IntoIterator<Item = Hardware>) -> Builder<D> {
-        self.hardware = hardware.into_iter().collect();
+    pub fn hardware(self, hardware: impl IntoIterator<Item = Hardware>) -> Builder<D> {
+        self.devices(hardware.into_iter().map(DeviceId::from))
+    }
+
+    /// Runs on the first of these devices that is present, instead of the declared list: the second GPU is
+    /// `"cuda:1".parse()`.
+    pub fn devices(mut self, devices: impl IntoIterator<Item = DeviceId>) -> Builder<D> {
+        self.devices = devices.into_iter().collect();
+        self
+    }
+
+    /// Runs on this device, which is open.
+    pub(crate) fn on(mut self, device: Device) -> Builder<D> {
+        self.device = Some(device);
         self
     }
 
@@ -448,8 +457,12 @@ impl<D: Declaration> Builder<D> {
                 index += 1;
             }
         }
-        let hardware = hardware::first_present(&parts::hardware_of_all::<D>(&self.hardware)?)?;
-        let options = LoadOptions { hardware, dtype: self.dtype, progress: self.progress };
+        let device = match self.device {
+            Some(device) => device,
+            None => Device::first_present(&parts::devices_of_all::<D>(&self.devices)?)?,
+        };
+        let hardware = device.hardware();
+        let options = LoadOptions { device, dtype: self.dtype, progress: self.progress };
         let files = match (&self.model, D::MODEL) {
             (Some(directory), _) => Some(CheckpointFiles::open(directory)?),
             (None, Some(declared)) => {

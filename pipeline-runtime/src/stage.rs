@@ -13,6 +13,7 @@ use pipeline_schema::{DType, Hardware, Value};
 
 use crate::checkpoint::CheckpointFiles;
 use crate::error::Result;
+use crate::hardware::Device;
 use crate::parts::{DeclaredPart, Parts};
 use crate::pipeline::{Builder, Pipeline};
 use crate::task::Task;
@@ -122,7 +123,7 @@ pub struct Call<'a, A: Architecture<T>, T: Task> {
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// What it will run on.
-    pub hardware: Hardware,
+    pub device: Device,
     /// The number format of the weights; `None` keeps the checkpoint's.
     pub dtype: Option<DType>,
     /// Shows a progress bar when standard error is a terminal.

@@ -11,7 +11,7 @@ use pipeline_runtime::layers::{Batch, Weights};
 use pipeline_runtime::models::mixtral::Mixtral;
 use pipeline_runtime::stage::{Architecture, Call, LoadOptions};
 use pipeline_runtime::task::TextGeneration;
-use pipeline_runtime::{DType, Hardware};
+use pipeline_runtime::{DType, Device, Hardware};
 use pipeline_schema::models::ModelConfig;
 use serde_json::{Value, json};
 
@@ -233,7 +233,7 @@ fn greedy_continuations_agree_token_for_token() {
         }
         fs::write(&config, settings.to_string()).unwrap();
         let files = CheckpointFiles::open(&case.model).unwrap();
-        let options = LoadOptions { hardware: Hardware::Cpu, dtype: None, progress: false };
+        let options = LoadOptions { device: Device::Cpu, dtype: None, progress: false };
         let model = <Moe as Architecture<TextGeneration>>::load(&files, (), &options).unwrap();
         let parameters = <Moe as Architecture<TextGeneration>>::parameters(&model);
         assert!(!parameters.do_sample, "{}: continuations are greedy", case.name);

@@ -129,7 +129,7 @@ impl Architecture<KindOfText> for BagOfExperts {
 
     fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<BagModel> {
         let experts = <Moe as Architecture<TextGeneration>>::load(checkpoint, (), options)?;
-        let call = experts_call(&experts, options.hardware, 200);
+        let call = experts_call(&experts, options.device.hardware(), 200);
         let openings = KINDS.iter().flat_map(|(_, opening)| vec![Prompt::from(*opening); SAMPLES]).collect();
         let prepared = Moe::preprocess(&call, openings)?;
         let plan = Moe::route(&call, &prepared)?;

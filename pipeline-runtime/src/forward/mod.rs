@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
-use crate::hardware;
+use crate::hardware::{Device, DeviceId};
 use crate::tensor::Tensor;
 
 pub use inputs::{InputTensor, Inputs, Numbers};
@@ -23,8 +23,8 @@ pub use inputs::{InputTensor, Inputs, Numbers};
 /// What is asked of a forward pass beside its inputs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ForwardOptions {
-    /// The hardware to run on; `None` is the processor.
-    pub hardware: Option<Hardware>,
+    /// The device to run on; `None` is the processor.
+    pub device: Option<DeviceId>,
     /// The number format of the weights; `None` keeps the checkpoint's.
     pub dtype: Option<DType>,
     /// Also give `hidden_states.N`: the embeddings and what each layer gives, the last after the last norm.
@@ -62,13 +62,13 @@ pub fn run(directory: &Path, inputs: &Path, outputs: &Path, options: &ForwardOpt
 /// # Errors
 /// The checkpoint is malformed, or an input is none of the model's arguments or does not fit them.
 pub fn forward(directory: &Path, inputs: &Inputs, options: &ForwardOptions) -> Result<Outputs> {
-    let hardware = hardware::first_present(&[options.hardware.unwrap_or(Hardware::Cpu)])?;
+    let device = Device::open(options.device.unwrap_or(Hardware::Cpu.into()))?;
     let files = CheckpointFiles::open(directory)?;
     let facts = files.facts();
     let model = facts.model().map_err(|problems| Error::Rules { problems })?;
     let architecture = arch::of_model_type(model.model_type())
         .expect("every model type with a configuration belongs to an architecture");
-    let mut request = rules::Request::new(architecture, architecture.default_task(), vec![hardware]);
+    let mut request = rules::Request::new(architecture, architecture.default_task(), vec![device.hardware()]);
     request.dtype = options.dtype;
     let mut problems = rules::check_checkpoint(facts, &request);
     // A model alone does no task.

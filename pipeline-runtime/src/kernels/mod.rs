@@ -10,14 +10,18 @@
 
 pub mod activation;
 pub mod attention;
+pub mod elementwise;
+pub mod embedding;
 pub mod experts;
 mod instruction_set;
+mod launching;
 pub mod matmul;
 pub mod norm;
 mod parallel;
 pub mod roof;
 pub mod rotary;
 pub mod router;
+pub mod sampling;
 mod scratch;
 mod simd;
 pub mod softmax;

@@ -19,7 +19,7 @@ mod files;
 mod generation_config;
 #[cfg(test)]
 mod samples;
-mod sampling;
+pub(crate) mod sampling;
 mod stop;
 mod tokenizer;
 

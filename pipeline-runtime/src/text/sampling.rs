@@ -160,12 +160,19 @@ impl Sampler {
         &self.parameters
     }
 
+    /// The random numbers that the next calls of [`sample`](Self::sample) would take, which they then do not: for a
+    /// device that does what they do.
+    pub fn random_numbers(&mut self) -> impl Iterator<Item = u64> {
+        std::iter::repeat_with(|| self.random.next_u64())
+    }
+
     /// Chooses a token.
     ///
     /// `logits` is one number for each token of the vocabulary; `seen` lists the tokens of the sequence so far, prompt
     /// included, in any order and with repetitions, for the repetition penalty.
     ///
-    /// Greedy choice takes the lowest of equally likely tokens. Drawing takes one random number for each call.
+    /// Greedy choice takes the lowest of equally likely tokens. Drawing takes one random number for each call, whatever
+    /// the logits are.
     ///
     /// # Errors
     /// No logits, a logit that is NaN or +infinity, logits that are all -infinity, a seen token beyond the vocabulary.
@@ -199,6 +206,7 @@ impl Sampler {
         if !do_sample || temperature == 0.0 {
             return Ok(position_of(highest, &self.scores));
         }
+        let random = self.random.next_u64();
         // Division keeps the order, so this is the highest score below as well. Beyond the range of f32 all but the
         // likeliest token have probability 0.
         let warmed = highest / temperature;
@@ -233,7 +241,7 @@ impl Sampler {
             let least = self.min_p * unit;
             self.candidates.retain(|candidate| candidate.weight as f64 >= least);
         }
-        Ok(self.draw())
+        Ok(self.draw(random))
     }
 
     /// Removes the least likely candidates whose probabilities sum to at most 1 - `top_p`, but never the likeliest.
@@ -261,10 +269,10 @@ impl Sampler {
     }
 
     /// Draws a candidate with a probability in proportion to its weight.
-    fn draw(&mut self) -> u32 {
+    fn draw(&self, random: u64) -> u32 {
         let total: u64 = self.candidates.iter().map(|candidate| candidate.weight).sum();
         // Multiplication instead of a remainder: no candidate's probability is off by more than 2^-64.
-        let mut point = ((u128::from(self.random.next_u64()) * u128::from(total)) >> 64) as u64;
+        let mut point = ((u128::from(random) * u128::from(total)) >> 64) as u64;
         for candidate in &self.candidates {
             if point < candidate.weight {
                 return candidate.token;
@@ -362,8 +370,12 @@ fn exponential(x: f32) -> f32 {
 
 /// The weight of the likeliest of `count` tokens: the greatest power of two that leaves their sum below 2^63.
 fn weight_unit(count: usize) -> f64 {
-    let bits = 62 - count.max(1).ilog2();
-    (1u64 << bits) as f64
+    (1u64 << weight_bits(count)) as f64
+}
+
+/// The logarithm of [`weight_unit`] to base 2.
+pub(crate) fn weight_bits(count: usize) -> u32 {
+    62 - count.max(1).ilog2()
 }
 
 /// The `k`-th largest number, k from 1 to the length. `buffer` is overwritten.

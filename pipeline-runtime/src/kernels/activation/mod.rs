@@ -1,6 +1,7 @@
 //! Element-wise activations: SiLU, and SiLU times a second operand as in SwiGLU.
 
 mod cpu;
+pub mod gpu;
 mod scalar;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! read in the order of memory for all heads at once, in chunks that threads share (`decode`).
 
 mod decode;
+pub mod gpu;
 mod prefill;
 mod scalar;
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! of weights are laid out for register tiles as they are read, once (`many_rows`).
 
 mod few_rows;
+pub mod gpu;
 mod many_rows;
 mod packing;
 mod product;

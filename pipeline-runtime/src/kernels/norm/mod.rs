@@ -1,6 +1,7 @@
 //! Root mean square normalisation, alone and behind a residual addition.
 
 mod cpu;
+pub mod gpu;
 mod scalar;
 #[cfg(test)]
 mod tests;

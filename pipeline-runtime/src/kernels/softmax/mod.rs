@@ -1,6 +1,7 @@
 //! Softmax of rows and the logarithm of their sums of exponentials.
 
 mod cpu;
+pub mod gpu;
 mod scalar;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use pipelines::DeviceId;
 use pipelines::forward::{self, ForwardOptions};
 
-use crate::options::{Device, Outcome, WeightFormat};
+use crate::options::{Outcome, WeightFormat};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -17,9 +18,9 @@ pub(crate) struct Arguments {
     /// The safetensors file to write, with the outputs of the reference's forward, such as `logits`
     #[arg(long, value_name = "FILE")]
     outputs: PathBuf,
-    /// Where to run
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: Device,
+    /// Where to run: `cpu`, `cuda`, `rocm`, `cuda:1`
+    #[arg(long, default_value = "cpu")]
+    device: DeviceId,
     /// The number format of the weights [default: the checkpoint's]
     #[arg(long, value_enum)]
     dtype: Option<WeightFormat>,
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let options = ForwardOptions {
-        hardware: Some(arguments.device.into()),
+        device: Some(arguments.device),
         dtype: arguments.dtype.map(Into::into),
         output_hidden_states: arguments.output_hidden_states,
         output_router_logits: arguments.output_router_logits,

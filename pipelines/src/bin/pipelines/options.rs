@@ -1,31 +1,10 @@
 //! Options that several commands share.
 
 use clap::ValueEnum;
-use pipelines::{DType, Hardware};
+use pipelines::DType;
 
 /// What a command gives back, or what to tell the user.
 pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-/// Where to run.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Device {
-    /// The processor
-    Cpu,
-    /// An NVIDIA GPU
-    Cuda,
-    /// An AMD GPU
-    Rocm,
-}
-
-impl From<Device> for Hardware {
-    fn from(device: Device) -> Hardware {
-        match device {
-            Device::Cpu => Hardware::Cpu,
-            Device::Cuda => Hardware::Cuda,
-            Device::Rocm => Hardware::Rocm,
-        }
-    }
-}
 
 /// The number format of the weights.
 #[derive(Clone, Copy, Debug, ValueEnum)]

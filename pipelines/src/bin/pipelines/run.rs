@@ -7,9 +7,9 @@ use pipelines::arch::moe::{Generation, Prompt};
 use pipelines::prelude::*;
 use pipelines::ready::{MoeFeatureExtraction, MoeTextGeneration};
 use pipelines::text::Message;
-use pipelines::{Response, schema};
+use pipelines::{DeviceId, Response, schema};
 
-use crate::options::{Device, Outcome, WeightFormat};
+use crate::options::{Outcome, WeightFormat};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -27,9 +27,9 @@ pub(crate) struct Arguments {
     /// What the conversation's system message says
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
-    /// Where to run, in order of preference
-    #[arg(long, value_enum, value_delimiter = ',')]
-    device: Vec<Device>,
+    /// Where to run, in order of preference: `cpu`, `cuda`, `rocm`, `cuda:1`
+    #[arg(long, value_delimiter = ',')]
+    device: Vec<DeviceId>,
     /// The number format of the weights [default: the checkpoint's]
     #[arg(long, value_enum)]
     dtype: Option<WeightFormat>,
@@ -171,7 +171,7 @@ impl Arguments {
     fn adjust<D: Declaration>(&self, builder: pipelines::Builder<D>) -> pipelines::Builder<D> {
         let mut builder = builder.model(&self.model).progress(!self.json);
         if !self.device.is_empty() {
-            builder = builder.hardware(self.device.iter().copied().map(Into::into));
+            builder = builder.devices(self.device.iter().copied());
         }
         match self.dtype {
             Some(dtype) => builder.dtype(dtype.into()),

@@ -1,0 +1,109 @@
+//! Kernels: their sources, and how they are launched.
+
+use std::ffi::c_void;
+
+use super::driver::LaunchShape;
+use super::{Buffer, Device};
+use crate::error::Result;
+
+/// The source of a family of kernels. It is compiled when its first kernel is launched.
+#[derive(Debug)]
+pub struct Source {
+    /// The family.
+    pub name: &'static str,
+    /// Its parts, in order: the prelude first.
+    pub parts: &'static [&'static str],
+}
+
+/// What every source starts with.
+pub const PRELUDE: &str = include_str!("prelude.cuh");
+
+impl Source {
+    /// The whole text.
+    pub fn text(&self) -> String {
+        self.parts.concat()
+    }
+}
+
+/// A launch that is being put together. Arguments are given in the order of the kernel's parameters.
+#[must_use = "a launch does nothing until it is run"]
+#[derive(Debug)]
+pub struct Launch<'a> {
+    device: &'a Device,
+    source: &'static Source,
+    kernel: &'a str,
+    shape: LaunchShape,
+    arguments: Vec<u64>,
+}
+
+impl<'a> Launch<'a> {
+    /// One block of 256 threads, without arguments.
+    pub fn new(device: &'a Device, source: &'static Source, kernel: &'a str) -> Launch<'a> {
+        let shape = LaunchShape { grid: [1; 3], threads: 256, shared: 0, overlap: true };
+        Launch { device, source, kernel, shape, arguments: Vec::with_capacity(16) }
+    }
+
+    /// Blocks in x, y and z.
+    pub fn grid(mut self, x: usize, y: usize, z: usize) -> Self {
+        self.shape.grid = [x, y, z].map(|blocks| u32::try_from(blocks).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// Threads a block.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.shape.threads = u32::try_from(threads).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Bytes of shared memory beside what the kernel declares.
+    pub fn shared(mut self, bytes: usize) -> Self {
+        self.shape.shared = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Where a buffer begins.
+    pub fn buffer(self, buffer: &Buffer) -> Self {
+        self.address(buffer.address())
+    }
+
+    /// An address; 0 is the null pointer.
+    pub fn address(mut self, address: u64) -> Self {
+        self.arguments.push(address);
+        self
+    }
+
+    /// A whole number, `u32` in the kernel.
+    ///
+    /// # Panics
+    /// The number does not fit: sizes are checked where a model is loaded.
+    pub fn number(mut self, number: usize) -> Self {
+        self.arguments.push(u32::try_from(number).expect("sizes on a device fit 32 bits").into());
+        self
+    }
+
+    /// A `float`.
+    pub fn float(mut self, number: f32) -> Self {
+        self.arguments.push(number.to_bits().into());
+        self
+    }
+
+    /// Launches the kernel.
+    ///
+    /// # Safety
+    /// The arguments are those of the kernel, and its contract holds for them.
+    ///
+    /// # Errors
+    /// The kernel does not compile, or the driver refuses.
+    pub unsafe fn run(mut self) -> Result<()> {
+        if self.shape.grid.contains(&0) {
+            return Ok(());
+        }
+        let function = self.device.function(self.source, self.kernel, self.shape.shared)?;
+        // On the little-endian machines that have GPUs, a smaller number is at the start of a larger one.
+        let mut arguments: Vec<*mut c_void> =
+            self.arguments.iter_mut().map(|argument| std::ptr::from_mut(argument).cast()).collect();
+        // SAFETY: by contract.
+        let launched = unsafe { self.device.driver().launch(function, self.shape, &mut arguments) };
+        launched.map_err(|fault| self.device.error_in(self.kernel, fault))
+    }
+}
