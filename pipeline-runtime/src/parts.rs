@@ -195,15 +195,17 @@ impl<T: PartTask> Slot for Part<T> {
     label = "not a pipeline that can be loaded",
     note = "a part is a struct with `#[pipeline(...)]` on it, whose fields other than its `#[param]`s all have a `Default`"
 )]
-pub trait LoadableAsPart: Declared + Stages + Format<Output = Self::Gives> + 'static {
-    /// What its `format` stage gives.
-    type Gives;
+pub trait LoadableAsPart {
+    /// The pipeline itself: where it is none, the compiler asks nothing more of it.
+    type This: Declared + Stages + 'static;
 }
 
 #[diagnostic::do_not_recommend]
 impl<D: Declared + Stages + 'static> LoadableAsPart for D {
-    type Gives = D::Output;
+    type This = D;
 }
+
+type TaskOf<D> = <<D as LoadableAsPart>::This as Declaration>::Task;
 
 /// What a declaration says of one part: `generator = Storyteller`. `P` are the [`Parts`] it is one of.
 pub struct DeclaredPart<P> {
@@ -221,18 +223,18 @@ impl<P> DeclaredPart<P> {
     pub const fn of<D>(name: &'static str, slot: fn(&mut P) -> &mut dyn Slot) -> DeclaredPart<P>
     where
         D: LoadableAsPart,
-        D::Task: PartTask,
-        InputOf<D>: From<<D::Task as PartTask>::Input>,
-        D::Gives: Into<<D::Task as PartTask>::Output>,
+        TaskOf<D>: PartTask,
+        InputOf<D::This>: From<<TaskOf<D> as PartTask>::Input>,
+        <D::This as Format>::Output: Into<<TaskOf<D> as PartTask>::Output>,
     {
         DeclaredPart {
             name,
-            pipeline: D::NAME,
-            task: <D::Task as Task>::SPEC,
-            runs_on: runs_on::<D>(D::PARTS.len()),
+            pipeline: D::This::NAME,
+            task: <TaskOf<D> as Task>::SPEC,
+            runs_on: runs_on::<D::This>(D::This::PARTS.len()),
             slot,
             load: |options| {
-                let builder = Builder::new(D::declared()).on(options.device.clone());
+                let builder = Builder::new(D::This::declared()).on(options.device.clone());
                 Ok(Box::new(Part::from(builder.progress(options.progress).load()?)))
             },
         }
