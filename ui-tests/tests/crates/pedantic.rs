@@ -100,12 +100,13 @@ impl Format for Overridden {
     }
 }
 
+pub mod jury;
+
 /// An architecture of one's own that takes a part.
 pub mod composed {
-    #[path = "../jury.rs"]
-    pub mod jury;
-
     use pipelines::prelude::*;
+
+    use crate::jury;
 
     /// Tells stories.
     #[pipeline(arch = moe)]

@@ -38,5 +38,5 @@ fn main() {
     // Without the key, the mistake is told where the name is looked for.
     let source = std::fs::read_to_string(scratch.root.join("src/main.rs")).expect("it was just written");
     scratch.write("src/main.rs", &source.replace(", crate = pipes", ""));
-    scratch.expect(Outcome::Refused, "cannot find `pipelines` in the crate root");
+    scratch.expect(Outcome::Refused, "unresolved import `pipelines`");
 }
