@@ -10,6 +10,7 @@ pub(crate) struct Pipeline {
     pub(crate) hardware: Vec<Hardware>,
     pub(crate) model: Option<Model>,
     pub(crate) dtype: Option<DType>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) fields: Vec<Field>,
 }
 
@@ -39,6 +40,13 @@ pub(crate) enum Task {
     },
     /// A type of the user's own.
     Own(Path),
+}
+
+/// A pipeline that is a part of this one.
+pub(crate) struct Part {
+    /// The field of the architecture's parts.
+    pub(crate) name: Ident,
+    pub(crate) pipeline: Path,
 }
 
 /// A stage and who does it.

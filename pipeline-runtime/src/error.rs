@@ -50,6 +50,16 @@ pub enum Error {
         /// For each kind of hardware, what was looked for.
         looked_for: Vec<String>,
     },
+    /// A pipeline that is a part of another could not be loaded.
+    #[error("the part `{part}` (`{pipeline}`): {source}")]
+    Part {
+        /// The key in the declaration.
+        part: &'static str,
+        /// The pipeline declared for it.
+        pipeline: &'static str,
+        /// What went wrong with it.
+        source: Box<Error>,
+    },
     /// A GPU has too little free memory.
     #[error(
         "{device}: out of memory: {message}; load fewer layers, a smaller batch or context, or a smaller `dtype`"

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`stage`] | the four stages, and the traits of architectures and declarations |
 //! | [`pipeline`] | a loaded declaration, and how it is loaded |
+//! | [`parts`] | pipelines that are parts of another |
 //! | [`arch`] | an architecture a file or folder: inputs, stages, outputs, parameters |
 //! | [`models`] | a model family a file, top to bottom: configuration, blocks, model |
 //! | [`layers`] | what models share: attention, experts, norms, rotary embeddings |
@@ -29,6 +30,7 @@ pub mod inspect;
 pub mod kernels;
 pub mod layers;
 pub mod models;
+pub mod parts;
 pub mod pipeline;
 pub mod progress;
 pub mod stage;

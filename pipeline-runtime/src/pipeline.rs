@@ -11,9 +11,10 @@ use serde::{Serialize, Serializer};
 use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
 use crate::hardware::{Device, DeviceId};
+use crate::parts;
 use crate::stage::{
     Architecture, Call, CallOf, Declaration, DeclaredModel, DeltaOf, Format, InfersByDefault, InputOf,
-    LoadOptions, ModelOf, Parameters, ParametersOf, PlanOf, PreparedOf, RawOf, Stages, Stepwise,
+    LoadOptions, ModelOf, Parameters, ParametersOf, PartsOf, PlanOf, PreparedOf, RawOf, Stages, Stepwise,
 };
 use crate::task::Task;
 
@@ -371,15 +372,19 @@ pub struct Builder<D: Declaration> {
     declaration: D,
     model: Option<PathBuf>,
     devices: Vec<DeviceId>,
+    /// The device itself, where the pipeline is a part of one that runs there.
+    device: Option<Device>,
     dtype: Option<DType>,
     progress: bool,
+    parts: PartsOf<D>,
 }
 
 impl<D: Declaration> Builder<D> {
     /// Starts from a value of the declared struct.
     pub fn new(declaration: D) -> Builder<D> {
         let devices = D::HARDWARE.iter().copied().map(DeviceId::from).collect();
-        Builder { declaration, model: None, devices, dtype: D::DTYPE, progress: true }
+        let parts = PartsOf::<D>::default();
+        Builder { declaration, model: None, devices, device: None, dtype: D::DTYPE, progress: true, parts }
     }
 
     /// Loads this directory instead of the declared model.
@@ -406,9 +411,26 @@ impl<D: Declaration> Builder<D> {
         self
     }
 
+    /// Runs on this device, which is open.
+    pub(crate) fn on(mut self, device: Device) -> Builder<D> {
+        self.device = Some(device);
+        self
+    }
+
     /// Keeps the weights in this number format, instead of the declared one or the checkpoint's.
     pub fn dtype(mut self, dtype: DType) -> Builder<D> {
         self.dtype = Some(dtype);
+        self
+    }
+
+    /// Gives pipelines that are loaded already as parts, in place of the declared ones.
+    ///
+    /// ```ignore
+    /// let teller = Storyteller::from_pretrained("another-storyteller")?;
+    /// let jury = Jury::builder().parts(|parts| parts.generator = teller.into()).load()?;
+    /// ```
+    pub fn parts(mut self, give: impl FnOnce(&mut PartsOf<D>)) -> Builder<D> {
+        give(&mut self.parts);
         self
     }
 
@@ -426,40 +448,60 @@ impl<D: Declaration> Builder<D> {
     where
         D: Stages,
     {
-        let device = Device::first_present(&self.devices)?;
-        let hardware = device.hardware();
-        let directory = match (&self.model, D::MODEL) {
-            (Some(directory), _) => directory.clone(),
-            (None, Some(declared)) => locate(&declared)?,
-            (None, None) => {
-                return Err(Error::input(format!(
-                    "`{name}` declares no model: write `model = \"...\"` or call `{name}::from_pretrained`",
-                    name = D::NAME
-                )));
+        const {
+            parts::check_needed::<D>();
+            let mut index = 0;
+            while index < D::PARTS.len() {
+                parts::check_task::<D>(index);
+                parts::check_hardware::<D>(index);
+                index += 1;
             }
-        };
-        let files = CheckpointFiles::open(&directory)?;
-        let options = LoadOptions { device, dtype: self.dtype, progress: self.progress };
-        if let (None, Some(DeclaredModel { header_hash: Some(expected), path, .. })) = (&self.model, D::MODEL)
-        {
-            check_header(path, expected, &files)?;
         }
+        let device = match self.device {
+            Some(device) => device,
+            None => Device::first_present(&parts::devices_of_all::<D>(&self.devices)?)?,
+        };
+        let hardware = device.hardware();
+        let options = LoadOptions { device, dtype: self.dtype, progress: self.progress };
+        let files = match (&self.model, D::MODEL) {
+            (Some(directory), _) => Some(CheckpointFiles::open(directory)?),
+            (None, Some(declared)) => {
+                let files = CheckpointFiles::open(&locate(&declared)?)?;
+                if let Some(expected) = declared.header_hash {
+                    check_header(declared.path, expected, &files)?;
+                }
+                Some(files)
+            }
+            (None, None) => None,
+        };
         let mut request = arch::find(D::Architecture::NAME)
             .map(|architecture| rules::Request::new(architecture, D::Task::SPEC, vec![hardware]));
-        if let Some(request) = &mut request {
+        if let (Some(request), Some(files)) = (&mut request, &files) {
             request.dtype = self.dtype;
-            check(&files, request)?;
+            check(files, request)?;
         }
-        let model = D::Architecture::load(&files, &options)?;
+        let mut given = self.parts;
+        for part in D::PARTS {
+            part.load_into(&mut given, &options)?;
+        }
+        let model = match &files {
+            Some(files) => D::Architecture::load(files, given, &options)?,
+            None => D::Architecture::assemble(given, &options)?.ok_or_else(|| {
+                Error::input(format!(
+                    "`{name}` declares no model: write `model = \"...\"` or call `{name}::from_pretrained`",
+                    name = D::NAME
+                ))
+            })?,
+        };
         let defaults = D::Architecture::parameters(&model);
         let mut parameters = defaults.clone();
         self.declaration.configure(&mut parameters)?;
         check_ranges::<D>(&parameters)?;
-        if let Some(request) = &mut request {
+        if let (Some(request), Some(files)) = (&mut request, &files) {
             let defaults = defaults.values();
             let declared = parameters.values().into_iter().filter(|value| !defaults.contains(value));
             request.parameters = declared.map(|(name, value)| (name.to_owned(), Some(value))).collect();
-            check(&files, request)?;
+            check(files, request)?;
         }
         Ok(Pipeline { declaration: self.declaration, model, parameters, hardware })
     }

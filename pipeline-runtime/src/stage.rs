@@ -14,6 +14,7 @@ use pipeline_schema::{DType, Hardware, Value};
 use crate::checkpoint::CheckpointFiles;
 use crate::error::Result;
 use crate::hardware::Device;
+use crate::parts::{DeclaredPart, Parts};
 use crate::pipeline::{Builder, Pipeline};
 use crate::task::Task;
 
@@ -44,11 +45,25 @@ pub trait Architecture<T: Task>: Sized + 'static {
     /// Weights and everything else that is read once and never changes.
     type Model: Send + Sync;
 
+    /// The pipelines it works with, each in a field that declarations name (`generator = Storyteller`); `()` for none.
+    type Parts: Parts;
+
     /// Loads the model. The rules of `pipeline-schema` hold already where the architecture is one of its table.
     ///
     /// # Errors
     /// The checkpoint is not what the architecture needs.
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<Self::Model>;
+    fn load(checkpoint: &CheckpointFiles, parts: Self::Parts, options: &LoadOptions) -> Result<Self::Model>;
+
+    /// Makes the model of a pipeline that has no checkpoint, or says with `None` that it needs one.
+    ///
+    /// An architecture that only joins its parts overrides this.
+    ///
+    /// # Errors
+    /// The parts are not what the architecture needs.
+    fn assemble(parts: Self::Parts, options: &LoadOptions) -> Result<Option<Self::Model>> {
+        let _ = (parts, options);
+        Ok(None)
+    }
 
     /// The parameters before the declaration sets any: the defaults, and what the checkpoint says.
     fn parameters(model: &Self::Model) -> Self::Parameters;
@@ -145,6 +160,8 @@ pub trait Declaration: Sized {
     const MODEL: Option<DeclaredModel>;
     /// The number format of the weights, where one is declared.
     const DTYPE: Option<DType>;
+    /// The pipelines that are its parts.
+    const PARTS: &'static [DeclaredPart<PartsOf<Self>>] = &[];
 
     /// Writes the values of the `#[param]` fields into `parameters`.
     fn configure(&self, parameters: &mut ParametersOf<Self>) -> Result<()>;
@@ -269,6 +286,8 @@ pub type CallOf<'a, D> = Call<'a, <D as Declaration>::Architecture, <D as Declar
 /// The parameters of a declaration's architecture.
 pub type ParametersOf<D> =
     <<D as Declaration>::Architecture as Architecture<<D as Declaration>::Task>>::Parameters;
+/// The parts of a declaration's architecture.
+pub type PartsOf<D> = <<D as Declaration>::Architecture as Architecture<<D as Declaration>::Task>>::Parts;
 /// What goes into a declaration's pipeline.
 pub type InputOf<D> = <<D as Declaration>::Architecture as Architecture<<D as Declaration>::Task>>::Input;
 /// What `preprocess` gives.

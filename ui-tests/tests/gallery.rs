@@ -34,9 +34,9 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     (
         "The checkpoint",
         &[
-            ("model_of_another_architecture", "The checkpoint is of another architecture."),
             ("model_rope", "A field of `config.json` says what nobody knows."),
             ("model_too_few_experts", "A parameter asks for more than the checkpoint has."),
+            ("model_of_another_arch", "The checkpoint is of another architecture."),
             ("model_context", "More tokens are to be generated than the context holds."),
             ("model_without_head", "The checkpoint cannot do the task."),
             ("model_tensor_shape", "A tensor has another shape than `config.json` gives it."),

@@ -125,9 +125,10 @@ impl Architecture<KindOfText> for BagOfExperts {
     type Raw = Vec<Bag>;
     type Output = Kinds;
     type Model = BagModel;
+    type Parts = ();
 
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<BagModel> {
-        let experts = <Moe as Architecture<TextGeneration>>::load(checkpoint, options)?;
+    fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<BagModel> {
+        let experts = <Moe as Architecture<TextGeneration>>::load(checkpoint, (), options)?;
         let call = experts_call(&experts, options.device.hardware(), 200);
         let openings = KINDS.iter().flat_map(|(_, opening)| vec![Prompt::from(*opening); SAMPLES]).collect();
         let prepared = Moe::preprocess(&call, openings)?;

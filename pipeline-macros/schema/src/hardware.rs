@@ -27,6 +27,11 @@ impl Hardware {
     /// Every kind of hardware there is.
     pub const ALL: [Hardware; 3] = [Hardware::Cpu, Hardware::Cuda, Hardware::Rocm];
 
+    /// Its place in [`Hardware::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The name in a declaration and on the command line.
     pub const fn name(self) -> &'static str {
         match self {

@@ -15,6 +15,8 @@ pub enum Subject {
     Model,
     /// `dtype = ...`.
     Dtype,
+    /// A pipeline that is a part: `generator = ...`.
+    Part(String),
     /// The value of a parameter.
     Parameter(String),
 }

@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Member, Type};
 
-use super::{at, home};
+use super::{at, home, parts};
 use crate::model::{Architecture, Field, Model, Outline, Pipeline, Range, Role, Task};
 
 pub(super) fn declaration(pipeline: &Pipeline) -> TokenStream {
@@ -23,8 +23,9 @@ pub(super) fn declaration(pipeline: &Pipeline) -> TokenStream {
         }
         None => quote_spanned!(at_name=> ::core::option::Option::None),
     };
+    let parts = parts::constant(&pipeline.parts);
     let settings: Vec<_> = pipeline.fields.iter().filter_map(setting).collect();
-    implementation(&pipeline.outline, hardware, model, dtype, &settings)
+    implementation(&pipeline.outline, hardware, model, dtype, parts, &settings)
 }
 
 /// The impl, around what differs between a pipeline and the stub of one.
@@ -33,6 +34,7 @@ pub(super) fn implementation(
     hardware: TokenStream,
     model: TokenStream,
     dtype: TokenStream,
+    parts: TokenStream,
     settings: &[TokenStream],
 ) -> TokenStream {
     let ident = &outline.item.ident;
@@ -51,6 +53,7 @@ pub(super) fn implementation(
             const HARDWARE: &'static [__private::Hardware] = #hardware;
             const MODEL: ::core::option::Option<__private::DeclaredModel> = #model;
             const DTYPE: ::core::option::Option<__private::DType> = #dtype;
+            #parts
             fn configure(&self, #parameters: &mut __private::ParametersOf<Self>) -> __private::Result<()> {
                 #(#settings)*
                 ::core::result::Result::Ok(())

@@ -2,6 +2,7 @@
 
 mod declaration;
 mod declared;
+mod parts;
 mod stages;
 mod stub;
 mod tracking;
@@ -20,7 +21,11 @@ pub(crate) fn expand(pipeline: &Pipeline) -> TokenStream {
     let declared = declared::declared(pipeline);
     let stages = stages::stages(&pipeline.outline);
     let tracking = tracking::tracking(pipeline);
-    wrap(&pipeline.outline, quote_spanned!(at(Span::call_site())=> #tracking #declaration #declared #stages))
+    let parts = parts::checks(pipeline);
+    wrap(
+        &pipeline.outline,
+        quote_spanned!(at(Span::call_site())=> #tracking #declaration #declared #stages #parts),
+    )
 }
 
 /// Puts the struct before the impls, and those where their names disturb nothing.

@@ -12,7 +12,14 @@ pub(crate) fn stub(outline: &Outline) -> TokenStream {
     let span = at(ident.span());
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     let none = || quote_spanned!(span=> ::core::option::Option::None);
-    let declaration = declaration::implementation(outline, quote_spanned!(span=> &[]), none(), none(), &[]);
+    let declaration = declaration::implementation(
+        outline,
+        quote_spanned!(span=> &[]),
+        none(),
+        none(),
+        TokenStream::new(),
+        &[],
+    );
     let stages = outline.stages.iter().map(|stage| match (&stage.body, stage.name) {
         (StageBody::Custom(_), _) => TokenStream::new(),
         (StageBody::Function(_), name) => stages::by_architecture(outline, name),

@@ -8,7 +8,7 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ExprPath, Lit, LitStr, Path, Result, Token};
 
-use super::keys::{self, Entry, PIPELINE_KEYS, PipelineKeys};
+use super::keys::{self, Entry, PIPELINE_KEYS, PipelineKeys, Unknown};
 use super::value::{Word, ungroup};
 use crate::error::Errors;
 use crate::model::StageName;
@@ -24,6 +24,7 @@ pub(crate) struct Arguments {
     pub(crate) crate_path: Option<Path>,
     pub(crate) overrides: Vec<Override>,
     pub(crate) custom: Vec<Ident>,
+    pub(crate) parts: Vec<PartArgument>,
     /// Keys whose value could not be read: they are not reported as missing as well.
     pub(crate) unreadable: Vec<&'static str>,
 }
@@ -41,9 +42,16 @@ pub(crate) struct Override {
     pub(crate) function: Path,
 }
 
+/// `generator = Storyteller`: a key that is not one of the attribute's own, with a type.
+pub(crate) struct PartArgument {
+    pub(crate) name: Ident,
+    pub(crate) pipeline: Path,
+}
+
 impl Arguments {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Arguments {
-        let (keys, complete): (PipelineKeys, _) = keys::read(tokens, &PIPELINE_KEYS, errors);
+        let (mut keys, complete): (PipelineKeys, _) = keys::read(tokens, &PIPELINE_KEYS, errors);
+        let parts = parts(&mut keys.unknown);
         keys.unknown.check(&PIPELINE_KEYS, errors);
         let mut reader = Reader { errors, unreadable: Vec::new() };
         let mut arguments = Arguments {
@@ -54,6 +62,7 @@ impl Arguments {
             dtype: reader.read(keys.dtype, "dtype", |entry| word(entry.value("dtype = \"bf16\"")?)),
             crate_path: reader.read(keys.crate_path, "crate", crate_path),
             custom: custom(keys.custom, reader.errors),
+            parts,
             ..Arguments::default()
         };
         for (stage, entries) in [
@@ -103,6 +112,31 @@ fn word_or_type(entry: &Entry, example: &str) -> Result<Word> {
         Ok(expr) => word(expr),
         Err(error) => syn::parse2::<Path>(tokens).map(Word::Path).map_err(|_| error),
     }
+}
+
+/// Takes what may be parts out of the unknown keys: those with the path of a type, whose name is in upper case.
+///
+/// Which parts there are is up to the architecture.
+fn parts(unknown: &mut Unknown) -> Vec<PartArgument> {
+    let part = |entry: &Entry| {
+        let name = entry.key().get_ident()?.clone();
+        let pipeline = match word_or_type(entry, "").ok()? {
+            Word::Bare(ident) => Path::from(ident),
+            Word::Path(path) => path,
+            Word::Quoted(_) | Word::Dashed { .. } => return None,
+        };
+        let last = pipeline.segments.last()?.ident.to_string();
+        last.starts_with(char::is_uppercase).then_some(PartArgument { name, pipeline })
+    };
+    let mut parts = Vec::new();
+    unknown.0.retain(|entry| match part(entry) {
+        Some(part) => {
+            parts.push(part);
+            false
+        }
+        None => true,
+    });
+    parts
 }
 
 fn word(expr: &Expr) -> Result<Word> {

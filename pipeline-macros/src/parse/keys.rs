@@ -131,31 +131,23 @@ impl Entry {
 
 /// What is no known key.
 #[derive(Clone, Default)]
-pub(crate) struct Unknown(Vec<NestedMeta>);
+pub(crate) struct Unknown(pub(super) Vec<Entry>);
 
 impl FromMeta for Unknown {
     fn from_list(items: &[NestedMeta]) -> darling::Result<Unknown> {
-        Ok(Unknown(items.to_vec()))
+        Ok(Unknown(items.iter().cloned().map(Entry).collect()))
     }
 }
 
 impl Unknown {
     /// A key is one of those that the attribute takes.
     pub(crate) fn check(&self, keys: &[&str], errors: &mut Errors) {
-        for item in &self.0 {
-            match item {
-                NestedMeta::Meta(meta) => unknown_key(meta.path(), keys, errors),
-                NestedMeta::NameValueInvalidExpr(meta) => unknown_key(&meta.path, keys, errors),
-                NestedMeta::Lit(_) => unreachable!("values without a key are reported before"),
-            }
+        for entry in &self.0 {
+            let name = key_name(entry.key());
+            let instead = suggest::instead(&name, keys.iter().copied());
+            errors.push(entry.key(), format!("unknown key `{name}`; {instead}"));
         }
     }
-}
-
-fn unknown_key(key: &Path, keys: &[&str], errors: &mut Errors) {
-    let name = key_name(key);
-    let instead = suggest::instead(&name, keys.iter().copied());
-    errors.push(key, format!("unknown key `{name}`; {instead}"));
 }
 
 /// The one entry of a key.

@@ -9,5 +9,6 @@ pub(crate) mod value;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use item::{Declared, DeclaredField};
+pub(crate) use keys::PIPELINE_KEYS;
 pub(crate) use param::Param;
 pub(crate) use value::{Literal, Word};

@@ -5,6 +5,7 @@
 mod literals;
 mod model;
 mod params;
+mod parts;
 mod shared;
 mod stages;
 mod types;
@@ -52,16 +53,17 @@ pub(crate) fn validate(
     let hardware = words::hardware(arguments, errors);
     let dtype = words::dtype(arguments, errors);
     let stages = stages::stages(arguments, errors);
+    let parts = parts::parts(arguments, &architecture, errors);
     let checkpoint = model::read(arguments, manifest_directory, errors);
     let mut values = Vec::new();
     let fields = fields.into_iter().map(|field| params::field(field, spec, &mut values, errors)).collect();
-    let subjects = shared::Subjects { arguments, name: &item.ident, values: &values };
+    let subjects = shared::Subjects { arguments, name: &item.ident, values: &values, parts: &parts };
     shared::check(spec, &task, &hardware, dtype, checkpoint.as_deref(), &subjects, errors);
     let crate_path = crate_path(arguments, &item.ident);
     let outline = Outline { item, crate_path, architecture, task, stages };
     let model = checkpoint.and_then(|checkpoint| model::declared(arguments, manifest_directory, &checkpoint));
     if errors.is_empty() {
-        Ok(Pipeline { outline, hardware, model, dtype, fields })
+        Ok(Pipeline { outline, hardware, model, dtype, parts, fields })
     } else {
         Err(Box::new(outline))
     }

@@ -8,7 +8,7 @@ use quote::ToTokens;
 
 use super::DeclaredValue;
 use crate::error::Errors;
-use crate::model::Task;
+use crate::model::{Part, Task};
 use crate::parse::Arguments;
 use crate::parse::arguments::HardwareList;
 
@@ -17,6 +17,7 @@ pub(super) struct Subjects<'a> {
     pub(super) arguments: &'a Arguments,
     pub(super) name: &'a Ident,
     pub(super) values: &'a [DeclaredValue],
+    pub(super) parts: &'a [Part],
 }
 
 /// Applies the rules of a declaration and, where there is one, of its checkpoint.
@@ -37,6 +38,9 @@ pub(super) fn check(
     };
     let mut request = Request::new(architecture, task, hardware.to_vec());
     request.dtype = dtype;
+    if known {
+        request.parts.extend(subjects.parts.iter().map(|part| part.name.to_string()));
+    }
     request.parameters.extend(subjects.values.iter().map(|value| (value.name.clone(), value.value.clone())));
     let mut problems = rules::check_declaration(&request);
     if let (Some(checkpoint), true) = (checkpoint, known) {
@@ -64,6 +68,10 @@ impl Subjects<'_> {
             Subject::Hardware => hardware.as_ref().map(repeated),
             Subject::Model => model.as_ref().map(ToTokens::to_token_stream),
             Subject::Dtype => dtype.as_ref().map(ToTokens::to_token_stream),
+            Subject::Part(name) => {
+                let part = self.parts.iter().find(|part| part.name == name);
+                part.map(|part| part.name.to_token_stream()).or(arch.as_ref().map(ToTokens::to_token_stream))
+            }
             Subject::Parameter(name) => {
                 let declared = self.values.iter().find(|value| value.name == *name);
                 declared

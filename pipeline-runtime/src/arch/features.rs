@@ -77,6 +77,12 @@ impl Features {
     }
 }
 
+impl From<Features> for Vec<f32> {
+    fn from(features: Features) -> Vec<f32> {
+        features.embedding
+    }
+}
+
 impl std::fmt::Display for Features {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown: Vec<String> = self.embedding.iter().take(8).map(|number| format!("{number:.4}")).collect();

@@ -87,17 +87,34 @@ DEVICE void barrier() {
     __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
     __builtin_amdgcn_s_barrier();
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
-#elif WARP == 64
-    // Of the 16 barriers each pair of warps has one: where none is left, that of a cluster of this one block serves.
-    if (threads() <= 15 * WARP) {
-        __syncthreads();
-    } else {
-        asm volatile("barrier.cluster.arrive;\nbarrier.cluster.wait;" ::: "memory");
-    }
 #else
     __syncthreads();
 #endif
 }
+
+#if !AMD && WARP == 64
+// The turns that the last warp's halves have taken, for 2^14 blocks.
+static __device__ u32 turns_of_halves[1 << 14][2];
+
+// The two halves wait for each other. NVIDIA has 16 barriers: one for the block and 15 for pairs of warps, so that the
+// last pair of 1024 threads has none, and counts in global memory.
+static __device__ __noinline__ void join_halves() {
+    if (warp() < 15) {
+        u32 lanes = threads() - warp() * WARP <= 32 ? 32 : 64;
+        asm volatile("barrier.sync %0, %1;" ::"r"(warp() + 1), "r"(lanes) : "memory");
+        return;
+    }
+    u32 half = lane() / 32, *turns = turns_of_halves[(block() + blocks() * (block_y() + blocks_y() * block_z())) % (1 << 14)];
+    __threadfence();
+    __syncwarp();
+    if (lane() % 32 == 0) {
+        u32 turn = atomicAdd(turns + half, 1u) + 1;
+        while ((int)(atomicAdd(turns + (1 - half), 0u) - turn) < 0) {}
+    }
+    __syncwarp();
+    __threadfence();
+}
+#endif
 
 // The lanes of a warp see what the others wrote to shared memory.
 DEVICE void warp_barrier() {
@@ -105,9 +122,7 @@ DEVICE void warp_barrier() {
     __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
     __builtin_amdgcn_wave_barrier();
 #elif WARP == 64
-    u32 number = warp() + (threads() <= 15 * WARP ? 1 : 0);
-    u32 lanes = threads() - warp() * WARP <= 32 ? 32 : 64;
-    asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(lanes) : "memory");
+    join_halves();
 #else
     __syncwarp();
 #endif

@@ -25,7 +25,7 @@ pub struct GroupedQueryAttention {
 #[derive(Clone, Debug)]
 enum Projections {
     /// On the processor, where the weights stay where they are in their file.
-    Apart { query: Linear, key: Linear, value: Linear },
+    Apart(Box<[Linear; 3]>),
     /// On a GPU, where one product does for all three.
     Stacked(Linear),
 }
@@ -58,7 +58,7 @@ impl GroupedQueryAttention {
         let map = |(name, width)| Linear::load_with(&weights.pp(name), hidden_size, width, parts.qkv_bias);
         let norm = |name, eps| RmsNorm::load(&weights.pp(name), shape.head_dim, eps);
         let projections = match weights.gpu() {
-            None => Projections::Apart { query: map(maps[0])?, key: map(maps[1])?, value: map(maps[2])? },
+            None => Projections::Apart(Box::new([map(maps[0])?, map(maps[1])?, map(maps[2])?])),
             Some(_) => {
                 let maps = maps.map(|(name, width)| (weights.pp(name), width));
                 Projections::Stacked(Linear::load_stacked(&maps, hidden_size, parts.qkv_bias)?)
@@ -90,13 +90,9 @@ impl GroupedQueryAttention {
         layer: usize,
     ) -> Result<Tensor> {
         let mixed = match (&self.projections, rotation, &mut cache.storage) {
-            (
-                Projections::Apart { query, key, value },
-                BatchRotation::Host(rotation),
-                Storage::Host(layers),
-            ) => {
+            (Projections::Apart(maps), BatchRotation::Host(rotation), Storage::Host(layers)) => {
                 let normed = norm.forward(&hidden)?;
-                let [query, key, value] = [query, key, value].map(|map| map.forward(&normed));
+                let [query, key, value] = maps.each_ref().map(|map| map.forward(&normed));
                 self.mix([query?, key?, value?], batch, rotation, &mut layers[layer])?
             }
             (Projections::Stacked(map), BatchRotation::Device(rotation), Storage::Device(cache)) => {
@@ -338,7 +334,7 @@ mod tests {
         let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, window: Some(16) };
         let weights = Weights::random(1, pipeline_schema::DType::F32);
         let attention = GroupedQueryAttention::load(&weights, 8, shape, AttentionParts::default()).unwrap();
-        let rotary = RotaryEmbedding::new(4, &RopeParameters { theta: 1e4, scaling: RopeScaling::Default });
+        let rotary = RotaryEmbedding::new(4, &RopeParameters { theta: 1e4, scaling: RopeScaling::Unscaled });
         let mut cache = KvCache::new(1, 1);
         let mut sizes = Vec::new();
         let mut start = 0;

@@ -109,7 +109,7 @@ impl RotaryEmbedding {
             tables: Arc::default(),
         };
         match rope.scaling {
-            RopeScaling::Default => fixed(default),
+            RopeScaling::Unscaled => fixed(default),
             RopeScaling::Linear { factor } => {
                 fixed(default.iter().map(|frequency| frequency / factor as f32).collect())
             }

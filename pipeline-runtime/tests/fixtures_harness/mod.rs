@@ -227,7 +227,7 @@ fn write_tokenizer(directory: &Path, vocabulary: usize) {
 /// Prompts of unequal length in one batch are continued token for token as the reference does.
 pub(crate) fn check_greedy_continuations<A, R>(fixtures: &str, device: &Device)
 where
-    A: Architecture<TextGeneration, Prepared = TokenSequences, Raw = Vec<RawGeneration<R>>>,
+    A: Architecture<TextGeneration, Prepared = TokenSequences, Raw = Vec<RawGeneration<R>>, Parts = ()>,
 {
     for case in Case::all(fixtures, "generate") {
         let files = CheckpointFiles::open(&case.model).unwrap();
@@ -239,7 +239,7 @@ where
         }
         fs::write(&config, settings.to_string()).unwrap();
         let options = LoadOptions { device: device.clone(), dtype: None, progress: false };
-        let model = A::load(&files, &options).unwrap();
+        let model = A::load(&files, (), &options).unwrap();
         let parameters = A::parameters(&model);
         let greedy = ("do_sample", ParameterValue::Boolean(false));
         assert!(parameters.values().contains(&greedy), "{}: continuations are greedy", case.name);

@@ -53,8 +53,9 @@ impl<T: Task> Architecture<T> for Bags {
     type Raw = Vec<usize>;
     type Output = usize;
     type Model = ();
+    type Parts = ();
 
-    fn load(_: &CheckpointFiles, _: &LoadOptions) -> Result<()> {
+    fn load(_: &CheckpointFiles, (): (), _: &LoadOptions) -> Result<()> {
         Ok(())
     }
 

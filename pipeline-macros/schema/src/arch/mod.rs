@@ -24,8 +24,23 @@ pub struct ArchitectureSpec {
     pub tasks: &'static [&'static TaskSpec],
     /// What can be adjusted.
     pub parameters: &'static [ParameterSpec],
+    /// The pipelines it works with.
+    pub parts: &'static [PartSpec],
     /// The values of `model_type` in `config.json` that belong to it.
     pub model_types: &'static [&'static str],
+}
+
+/// A pipeline that is a part of another: `generator = Storyteller`.
+#[derive(Debug, PartialEq)]
+pub struct PartSpec {
+    /// The key in a declaration.
+    pub name: &'static str,
+    /// What the part must do.
+    pub task: &'static TaskSpec,
+    /// Whether every declaration names one.
+    pub required: bool,
+    /// What it is for, in a sentence.
+    pub description: &'static str,
 }
 
 /// Every architecture there is.
@@ -40,6 +55,11 @@ impl ArchitectureSpec {
     /// The parameter of this name.
     pub fn parameter(&self, name: &str) -> Option<&'static ParameterSpec> {
         self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+
+    /// The part of this name.
+    pub fn part(&self, name: &str) -> Option<&'static PartSpec> {
+        self.parts.iter().find(|part| part.name == name)
     }
 
     /// The task done when a declaration names none.

@@ -15,6 +15,7 @@ pub const MOE: ArchitectureSpec = ArchitectureSpec {
     description: "mixture of experts: a router sends each token through a few of many feed-forward networks",
     tasks: &[&task::TEXT_GENERATION, &task::FEATURE_EXTRACTION],
     parameters: &PARAMETERS,
+    parts: &[],
     model_types: &["mixtral"],
 };
 

@@ -22,6 +22,7 @@ pub const TEXT: ArchitectureSpec = ArchitectureSpec {
     description: "text: a transformer reads tokens and writes the next ones, or turns them into a vector",
     tasks: &[&task::TEXT_GENERATION, &task::FEATURE_EXTRACTION],
     parameters: &PARAMETERS,
+    parts: &[],
     model_types: &["llama", "mistral", "qwen2", "qwen3"],
 };
 

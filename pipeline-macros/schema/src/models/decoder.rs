@@ -317,7 +317,7 @@ mod tests {
             let sizes = (config.num_key_value_heads, config.head_dim, config.max_position_embeddings);
             assert_eq!(sizes, (key_value_heads, head_dim, positions), "{model_type}");
             assert_eq!((config.rope.theta, config.rms_norm_eps), (1e4, 1e-6));
-            assert_eq!((config.rope.scaling, config.windows), (RopeScaling::Default, vec![window; 30]));
+            assert_eq!((config.rope.scaling, config.windows), (RopeScaling::Unscaled, vec![window; 30]));
             assert_eq!(bare(model_type, "num_key_value_heads", Value::Null).num_key_value_heads, 64);
             assert_eq!(bare(model_type, "sliding_window", Value::Null).windows, [None; 30]);
         }

@@ -279,7 +279,7 @@ mod tests {
         let config = config(json!({"head_dim": null, "sliding_window": null})).unwrap();
         assert_eq!((config.head_dim, config.head_dim_given, config.num_key_value_heads), (128, false, 8));
         assert_eq!((config.rope.theta, config.rms_norm_eps), (1e6, 1e-5));
-        assert_eq!(config.rope.scaling, RopeScaling::Default);
+        assert_eq!(config.rope.scaling, RopeScaling::Unscaled);
         assert_eq!((config.max_position_embeddings, config.sliding_window), (131_072, None));
         assert!(!config.tie_word_embeddings);
         let config = self::config(json!({"num_key_value_heads": null})).unwrap();

@@ -19,7 +19,7 @@ pub struct RopeParameters {
 #[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
     /// Not at all (<https://arxiv.org/abs/2104.09864>).
-    Default,
+    Unscaled,
     /// All frequencies divided by a factor (<https://arxiv.org/abs/2306.15595>).
     Linear {
         /// The factor.
@@ -90,11 +90,11 @@ impl RopeParameters {
             None => "rope_parameters",
         };
         let object = match fields.get(field) {
-            None => return RopeParameters { theta, scaling: RopeScaling::Default },
+            None => return RopeParameters { theta, scaling: RopeScaling::Unscaled },
             Some(Value::Object(object)) => object,
             Some(other) => {
                 fields.wrong(field, "an object", other);
-                return RopeParameters { theta, scaling: RopeScaling::Default };
+                return RopeParameters { theta, scaling: RopeScaling::Unscaled };
             }
         };
         let mut parameters = Parameters { fields, field, object };
@@ -113,7 +113,7 @@ impl RopeParameters {
             RopeScaling::Yarn { factor, original_max_position_embeddings, .. } => {
                 factor * original_max_position_embeddings as f64
             }
-            RopeScaling::Default | RopeScaling::LongRope { .. } | RopeScaling::Llama3 { .. } => 0.0,
+            RopeScaling::Unscaled | RopeScaling::LongRope { .. } | RopeScaling::Llama3 { .. } => 0.0,
         };
         max_position_embeddings.max(stretched as usize).min(limit::TOKENS)
     }
@@ -130,7 +130,7 @@ impl<'a> Parameters<'_, 'a> {
     fn scaling(&mut self, head_dim: usize, max_position_embeddings: usize) -> RopeScaling {
         if let Some((layer_type, _)) = self.object.iter().find(|(_, value)| value.is_object()) {
             self.note(layer_type, "rotary embeddings that differ by layer are not supported".to_owned());
-            return RopeScaling::Default;
+            return RopeScaling::Unscaled;
         }
         if self.number("partial_rotary_factor").is_some_and(|factor| factor != 1.0) {
             self.note(
@@ -140,9 +140,9 @@ impl<'a> Parameters<'_, 'a> {
         }
         let name = if self.object.contains_key("rope_type") { "rope_type" } else { "type" };
         match self.get(name) {
-            None => RopeScaling::Default,
+            None => RopeScaling::Unscaled,
             Some(Value::String(rope_type)) => match rope_type.as_str() {
-                "default" => RopeScaling::Default,
+                "default" => RopeScaling::Unscaled,
                 "linear" => RopeScaling::Linear { factor: self.required("factor") },
                 "dynamic" => self.dynamic(head_dim, max_position_embeddings),
                 "yarn" => self.yarn(max_position_embeddings),
@@ -157,7 +157,7 @@ impl<'a> Parameters<'_, 'a> {
     fn unknown(&mut self, name: &str) -> RopeScaling {
         let found = described(&self.object[name]);
         self.note(name, format!("`{}.{name}` must be {TYPES}, but is {found}", self.field));
-        RopeScaling::Default
+        RopeScaling::Unscaled
     }
 
     fn dynamic(&mut self, head_dim: usize, max_position_embeddings: usize) -> RopeScaling {
@@ -365,7 +365,7 @@ mod tests {
         ] {
             assert_eq!(
                 read(json.clone()).unwrap(),
-                RopeParameters { theta, scaling: RopeScaling::Default },
+                RopeParameters { theta, scaling: RopeScaling::Unscaled },
                 "{json}"
             );
         }

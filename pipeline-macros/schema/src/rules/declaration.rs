@@ -74,6 +74,53 @@ pub(super) fn parameters_are_known(request: &Request, known: &[&ArchitectureSpec
         .collect()
 }
 
+/// A part is one of the architecture's.
+pub(super) fn parts_are_known(request: &Request, known: &[&ArchitectureSpec]) -> Vec<Problem> {
+    let architecture = request.architecture;
+    let unknown = request.parts.iter().filter(|name| architecture.part(name).is_none());
+    unknown
+        .map(|name| {
+            let others: Vec<String> = known
+                .iter()
+                .filter(|other| other.part(name).is_some())
+                .map(|other| format!("`{}`", other.name))
+                .collect();
+            let message = if !others.is_empty() {
+                format!("`{name}` is a part of {}, not of `{}`", others.join(", "), architecture.name)
+            } else if architecture.parts.is_empty() {
+                format!(
+                    "unknown key {}; an architecture of your own can take pipelines as parts, `{}` takes none",
+                    quoted(name),
+                    architecture.name
+                )
+            } else {
+                let instead = suggest::instead(name, architecture.parts.iter().map(|part| part.name));
+                format!("unknown part {}; {instead}", quoted(name))
+            };
+            Problem::new(Subject::Part(name.clone()), message)
+        })
+        .collect()
+}
+
+/// Every part that the architecture needs is declared.
+pub(super) fn needed_parts_are_declared(request: &Request) -> Vec<Problem> {
+    let architecture = request.architecture;
+    let missing = architecture
+        .parts
+        .iter()
+        .filter(|part| part.required && !request.parts.iter().any(|name| name == part.name));
+    missing
+        .map(|part| {
+            let (name, task) = (part.name, part.task.name);
+            let message = format!(
+                "the architecture `{}` needs the part `{name}`; write `{name} = ...` with the name of a pipeline that does `{task}`",
+                architecture.name
+            );
+            Problem::new(Subject::Part(name.to_owned()), message)
+        })
+        .collect()
+}
+
 /// A parameter is declared once.
 pub(super) fn parameters_are_declared_once(request: &Request) -> Vec<Problem> {
     let parameters = &request.parameters;
@@ -149,6 +196,7 @@ mod tests {
             default: "7.5",
             description: "how closely the prompt is followed",
         }],
+        parts: &[],
         model_types: &[],
     };
 

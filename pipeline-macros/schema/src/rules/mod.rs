@@ -29,6 +29,8 @@ pub struct Request {
     pub dtype: Option<DType>,
     /// The parameters that are declared, by name, each with its value where it is given one.
     pub parameters: Vec<(String, Option<Value>)>,
+    /// The parts that are declared, by name.
+    pub parts: Vec<String>,
 }
 
 impl Request {
@@ -38,7 +40,7 @@ impl Request {
         task: &'static TaskSpec,
         hardware: Vec<Hardware>,
     ) -> Request {
-        Request { architecture, task, hardware, dtype: None, parameters: Vec::new() }
+        Request { architecture, task, hardware, dtype: None, parameters: Vec::new(), parts: Vec::new() }
     }
 
     /// Whether the parameter is declared, with a value or without.
@@ -82,6 +84,8 @@ pub fn check_declaration(request: &Request) -> Vec<Problem> {
     problems.extend(declaration::parameters_are_known(request, &arch::ARCHITECTURES));
     problems.extend(declaration::parameters_are_declared_once(request));
     problems.extend(declaration::values_fit_their_parameters(request));
+    problems.extend(declaration::parts_are_known(request, &arch::ARCHITECTURES));
+    problems.extend(declaration::needed_parts_are_declared(request));
     problems.extend(declaration::greedy_decoding_has_nothing_to_sample(request));
     problems.extend(declaration::overflow_needs_a_capacity(request));
     problems

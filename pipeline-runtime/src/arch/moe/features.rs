@@ -20,8 +20,9 @@ impl Architecture<FeatureExtraction> for Moe {
     type Raw = Vec<RawFeatures>;
     type Output = Features;
     type Model = MoeModel;
+    type Parts = ();
 
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<MoeModel> {
+    fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<MoeModel> {
         MoeModel::load(checkpoint, options)
     }
 

@@ -17,7 +17,7 @@ use crate::gpu::{Buffer, Device, Fetched};
 use crate::layers::{Batch, DeviceBatch, KvCache, LayerRouting, RoutingPolicy, RoutingStack};
 use crate::models::mixtral::Mixtral;
 use crate::stage::{Architecture, Call, LoadOptions, Stepwise};
-use crate::task::TextGeneration;
+use crate::task::{GeneratedText, TextGeneration};
 use crate::tensor::Tensor;
 
 type GenerationCall<'a> = Call<'a, Moe, TextGeneration>;
@@ -55,6 +55,12 @@ impl fmt::Display for Generation {
     }
 }
 
+impl From<Generation> for GeneratedText {
+    fn from(generation: Generation) -> GeneratedText {
+        GeneratedText { text: generation.text, completion: generation.completion }
+    }
+}
+
 impl Architecture<TextGeneration> for Moe {
     const NAME: &'static str = pipeline_schema::arch::MOE.name;
 
@@ -65,8 +71,9 @@ impl Architecture<TextGeneration> for Moe {
     type Raw = Vec<RawGeneration<RoutingRecord>>;
     type Output = Generation;
     type Model = MoeModel;
+    type Parts = ();
 
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<MoeModel> {
+    fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<MoeModel> {
         MoeModel::load(checkpoint, options)
     }
 

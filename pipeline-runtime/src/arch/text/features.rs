@@ -19,8 +19,9 @@ impl Architecture<FeatureExtraction> for Text {
     type Raw = Vec<RawFeatures>;
     type Output = Features;
     type Model = TextModel;
+    type Parts = ();
 
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<TextModel> {
+    fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<TextModel> {
         TextModel::load(checkpoint, options)
     }
 

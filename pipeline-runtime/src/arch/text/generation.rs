@@ -14,7 +14,7 @@ use crate::gpu::Device;
 use crate::layers::{Batch, DeviceBatch, KvCache};
 use crate::models::decoder::Decoder;
 use crate::stage::{Architecture, Call, LoadOptions, Stepwise};
-use crate::task::TextGeneration;
+use crate::task::{GeneratedText, TextGeneration};
 use crate::tensor::Tensor;
 
 type GenerationCall<'a> = Call<'a, Text, TextGeneration>;
@@ -50,6 +50,12 @@ impl fmt::Display for Generation {
     }
 }
 
+impl From<Generation> for GeneratedText {
+    fn from(generation: Generation) -> GeneratedText {
+        GeneratedText { text: generation.text, completion: generation.completion }
+    }
+}
+
 impl Architecture<TextGeneration> for Text {
     const NAME: &'static str = pipeline_schema::arch::TEXT.name;
 
@@ -60,8 +66,9 @@ impl Architecture<TextGeneration> for Text {
     type Raw = Vec<RawGeneration<()>>;
     type Output = Generation;
     type Model = TextModel;
+    type Parts = ();
 
-    fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<TextModel> {
+    fn load(checkpoint: &CheckpointFiles, (): (), options: &LoadOptions) -> Result<TextModel> {
         TextModel::load(checkpoint, options)
     }
 

@@ -155,14 +155,7 @@ fn gpu_tests_pass_through_hip() {
 /// As CDNA has them; two warps of NVIDIA act as one.
 #[test]
 fn gpu_tests_pass_with_warps_of_64_lanes() {
-    if env::var_os(TEST_HARDWARE).is_some() {
-        return;
-    }
-    let Some(device) = testing::device(Hardware::Cuda) else { return };
-    match device.chip().target.as_str() {
-        old @ ("sm_75" | "sm_80" | "sm_86" | "sm_87" | "sm_89") => {
-            eprintln!("skipped: warps of 64 lanes need compute capability 9.0, this is {old}");
-        }
-        _ => run_tests_through_hip(&[("HIP_ON_CUDA_WARP", "64")]),
+    if env::var_os(TEST_HARDWARE).is_none() && testing::device(Hardware::Cuda).is_some() {
+        run_tests_through_hip(&[("HIP_ON_CUDA_WARP", "64")]);
     }
 }

@@ -9,8 +9,6 @@
 // Grid: (blocks) as the launcher chooses; 128 threads, on the tensor cores 160. Results depend on the number of blocks, but not on their order.
 
 #define DECODE_THREADS 128u
-// Pages that a block asks for before the kernels before it have finished.
-#define AHEAD_PAGES 3u
 // Query heads that a block handles at a time, in each of the two ways.
 #define TENSOR_QUERIES 16u
 #define PLAIN_QUERIES 4u
@@ -42,26 +40,14 @@ struct Step {
     }
 };
 
-// Read past the first cache, where what was read too early would stay.
-DEVICE u32 early(const u32 *address) {
-#if AMD
-    return *address;
-#else
-    u32 value;
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
-    return value;
-#endif
-}
-
-// Pages before each row: pages[0] = 0, ... pages[rows] = all, for one head. EARLY: the kernels before this one may still
-// be running.
-template <bool EARLY> DEVICE void count_pages(const Step &step, u32 *pages) {
+// Pages before each row: pages[0] = 0, ... pages[rows] = all, for one head.
+DEVICE void count_pages(const Step &step, u32 *pages) {
     if (warp() == 0) {
         u32 total = 0;
         for (u32 first = 0; first < step.rows; first += WARP) {
             u32 row = first + lane(), count = 0;
-            if (row < step.rows && (EARLY ? early(step.slots + row) : step.slots[row]) != NO_SLOT) {
-                u32 position = EARLY ? early(step.positions + row) : step.positions[row];
+            if (row < step.rows && step.slots[row] != NO_SLOT) {
+                u32 position = step.positions[row];
                 count = position / PAGE + 1 - step.first_page(position);
             }
             for (u32 distance = 1; distance < WARP; distance *= 2) {
@@ -232,25 +218,9 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         }
         fence_arrivals();
     }
-    // Positions may be the last step's still, which is good enough to ask for pages ahead: those before the last do not
-    // change any more.
-    count_pages<true>(step, shared.pages);
-    if (warp() == 4) {
-        const u32 all = shared.pages[step.rows] * items;
-        const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
-        for (u32 n = block() * per_block; n < smaller(block() * per_block + smaller(per_block, AHEAD_PAGES), all); n++) {
-            Place at = locate(n, shared.pages, step.rows, items);
-            u32 page = smaller(step.first_page(early(step.positions + at.row)) + at.page, step.cache.max_pages - 1);
-            const u8 *keys = (const u8 *)step.cache.tile<T>(early(step.slots + at.row), page, 0, at.item / parts);
-            for (u32 i = lane() * 128; i < TILE_BYTES; i += WARP * 128) {
-                prefetch(keys + i);
-                prefetch(keys + (u64)kv_heads * TILE_BYTES + i);
-            }
-        }
-    }
     wait_for_producers();
-    barrier();
-    count_pages<false>(step, shared.pages);
+    start_consumers();
+    count_pages(step, shared.pages);
     const u32 all = shared.pages[step.rows] * items;
     const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
     const u32 start = block() * per_block, end = smaller(start + per_block, all);
@@ -287,9 +257,6 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
                 parity ^= 1;
             }
         }
-        // Only now: what the next kernel asks for ahead would take its part of the bandwidth from these pages, and may
-        // have all of it while results are combined.
-        start_consumers();
 #if !BULK_COPIES
         copies_commit();
         copies_wait<0>();
@@ -668,7 +635,7 @@ template <typename T> DEVICE void decode(T *output, const T *qkv, const Step &st
     SHARED u32 pages[MOST_ROWS + 1];
     wait_for_producers();
     start_consumers();
-    count_pages<false>(step, pages);
+    count_pages(step, pages);
     if (whole_vectors(step.cache.head_dim, step.rotary.dim, Vector<T>::count)) {
         decode_plain<Vector<T>::count>(output, qkv, step, pages);
     } else {

@@ -510,6 +510,8 @@ struct Story {
 
 struct Told {
     qkv: Vec<f32>,
+    /// Before they are rounded.
+    exact_query: Vec<f32>,
     query: Vec<f32>,
     key: Vec<f32>,
     value: Vec<f32>,
@@ -584,12 +586,14 @@ impl Case {
                 let positions: Vec<usize> = (0..length).collect();
                 let shape = RotaryShape { heads, head_dim, rotary_dim: self.rotary_dim };
                 rotary_scalar(&mut x, &positions, RotaryTables { cos: &cos, sin: &sin }, shape);
-                rounded(&x, self.dtype)
+                x
             };
             let mask = random(length, seed + 50).iter().map(|&x| !self.masked || x > -0.4).collect();
-            let (query, key) = (rotated(0, heads, &weights[0]), rotated(heads, kv_heads, &weights[1]));
+            let exact_query = rotated(0, heads, &weights[0]);
+            let query = rounded(&exact_query, self.dtype);
+            let key = rounded(&rotated(heads, kv_heads, &weights[1]), self.dtype);
             let value = part(heads + kv_heads, kv_heads);
-            slots.push(Told { qkv, query, key, value, mask });
+            slots.push(Told { qkv, exact_query, query, key, value, mask });
         }
 
         let max_pages = longest.div_ceil(PAGE);
@@ -732,7 +736,7 @@ impl Case {
         let expected: Vec<f32> = ranges
             .iter()
             .flat_map(|&(slot, first, end)| {
-                story.slots[slot].query[first * heads * head_dim..end * heads * head_dim].to_vec()
+                story.slots[slot].exact_query[first * heads * head_dim..end * heads * head_dim].to_vec()
             })
             .collect();
         let bound = crate::gpu::testing::rounding(self.dtype);

@@ -571,8 +571,6 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
             hold(scores);
             if (leader) arrive(&shared.emptied[0][(count + 1) % 2]);
             soften(tile - 1, factor);
-            // Now, while the products run: what never happens keeps the compiler from waiting for them first.
-            if (totals[0] + totals[1] < 0.0f) asm volatile("trap;");
             products_wait<0>();
             hold(sums);
             if (leader) arrive(&shared.emptied[1][count % 2]);

@@ -531,7 +531,11 @@ KERNEL void BOUNDS(SORT_THREADS, 1) experts_sort(const u32 *chosen, u32 pairs, u
 // ---- many tokens ------------------------------------------------------------------------------------------------
 
 #define MANY_THREADS 256
+#if !AMD && WARP == 64
+#define STAGES 2  // that build of NVIDIA's needs shared memory for itself
+#else
 #define STAGES 3
+#endif
 
 // What a grouped product reads and where its results go. UP: x (rows, depth) gathered by order[place] / k, two sets of
 // 64 weight rows (gate and up), activated (places, outputs). Otherwise: activated (places, depth), two neighbouring

@@ -2,7 +2,7 @@
 // engine, gathered rows through asynchronous copies, sums stay in the registers of two warpgroups. Empty for any
 // other chip.
 
-#if !AMD && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if !AMD && WARP == 32 && defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 // Places of a tile, and its depth at a step: 128 bytes of each row, so that a row is one line of the swizzle.
 #define TILE_ROWS 128

@@ -259,14 +259,14 @@ template <typename T> DEVICE void dequantize_q8_0(const u8 *weight, T *dense, u6
     QUANTIZED_ROWS(Format, name, T, suffix, 2, hidden, true)                                                           \
     QUANTIZED_ROWS(Format, name, T, suffix, 4, x, false)                                                               \
     QUANTIZED_ROWS(Format, name, T, suffix, 4, hidden, true)                                                           \
-    QUANTIZED_ROWS(Format, name, T, suffix, 8, x, false)                                                               \
-    QUANTIZED_ROWS(Format, name, T, suffix, 8, hidden, true)                                                           \
     KERNEL void dequantize_##name##_##suffix(const u8 *weight, T *dense, u64 count) {                                  \
         dequantize_##name(weight, dense, count);                                                                       \
     }
 #define QUANTIZED(T, suffix)                                                                                           \
     QUANTIZED_FORMAT(Q4K, q4_k, T, suffix)                                                                             \
-    QUANTIZED_FORMAT(Q80, q8_0, T, suffix)
+    QUANTIZED_FORMAT(Q80, q8_0, T, suffix)                                                                             \
+    QUANTIZED_ROWS(Q80, q8_0, T, suffix, 8, x, false)                                                                  \
+    QUANTIZED_ROWS(Q80, q8_0, T, suffix, 8, hidden, true)
 
 QUANTIZED(float, f32)
 QUANTIZED(bf16, bf16)

@@ -24,9 +24,6 @@ pub static SOURCE: Source = Source {
     ],
 };
 
-/// The most rows that one launch takes.
-const ROWS_AT_ONCE: usize = 8;
-
 /// Threads of a block.
 const THREADS: usize = 256;
 
@@ -82,6 +79,14 @@ impl QuantizedFormat {
         }
     }
 
+    /// The most rows that one launch takes: for more, the registers do not suffice.
+    fn rows_at_once(self) -> usize {
+        match self {
+            QuantizedFormat::Q4K => 4,
+            QuantizedFormat::Q80 => 8,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             QuantizedFormat::Q4K => "q4_k",
@@ -113,7 +118,7 @@ pub struct QuantizedFewRows<'a> {
 }
 
 /// The product of few rows, bound by reading the weights. They are read once for as many rows as fit a block's shared
-/// memory, 8 at most.
+/// memory, of `Q4_K` 4 at most, of `Q8_0` 8.
 ///
 /// # Panics
 /// Where a buffer is too small for the shape, the shape does not fit the format, there are more than [`FEW_ROWS`] rows,
@@ -153,7 +158,7 @@ pub fn quantized_few_rows(device: &Device, product: &QuantizedFewRows<'_>) -> Re
     let warps = THREADS / device.chip().warp as usize;
     let tasks = if swiglu { out_features } else { out_features.div_ceil(2) };
     let blocks = tasks.div_ceil(warps).min(2 * device.chip().multiprocessors as usize);
-    let at_once = most.min(ROWS_AT_ONCE);
+    let at_once = most.min(format.rows_at_once());
     for first in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - first);
         let kernel = format!("{}_rows{}_{name}_{}", format.name(), count.next_power_of_two(), suffix(dtype));

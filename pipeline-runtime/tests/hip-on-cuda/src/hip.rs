@@ -18,7 +18,7 @@ const ERROR_NO_DEVICE: c_int = 100;
 const ERROR_LAUNCH_FAILURE: c_int = 719;
 
 /// Whether a warp has 64 lanes, as on CDNA: kernels are then compiled for two of NVIDIA's warps acting as one, and a
-/// block has the shared memory of CDNA. Needs a chip of compute capability 9 or later.
+/// block has the shared memory of CDNA.
 fn wide() -> bool {
     std::env::var_os("HIP_ON_CUDA_WARP").is_some_and(|lanes| lanes == "64")
 }

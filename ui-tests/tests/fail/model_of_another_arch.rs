@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, hardware = [cpu], model = "checkpoints/dense")]
+struct Storyteller;
+
+fn main() {}

@@ -1,6 +1,0 @@
-use pipelines::prelude::*;
-
-#[pipeline(arch = "moe", hardware = [cpu], model = "checkpoints/dense")]
-struct Storyteller;
-
-fn main() {}
