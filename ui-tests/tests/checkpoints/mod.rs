@@ -77,10 +77,24 @@ pub(super) fn write(crate_directory: &Path) {
     unknown_rope["rope_scaling"] = json!({ "rope_type": "yarnn", "factor": 4.0 });
     checkpoint(&place("rope-unknown"), unknown_rope, dense_shapes.clone());
 
+    let mut reversed_rope = dense_config.clone();
+    reversed_rope["rope_scaling"] =
+        json!({ "rope_type": "llama3", "factor": -8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0 });
+    checkpoint(&place("rope-reversed"), reversed_rope, dense_shapes.clone());
+
+    let mut short_rope = dense_config.clone();
+    short_rope["rope_parameters"] = json!({ "rope_type": "longrope", "short_factor": [1.0, 2.0, 3.0] });
+    checkpoint(&place("rope-short"), short_rope, dense_shapes.clone());
+
     let mut three_windows = dense_config.clone();
     three_windows["model_type"] = json!("qwen3");
     three_windows["layer_types"] = json!(["full_attention", "full_attention", "sliding_attention"]);
     checkpoint(&place("three-windows"), three_windows, dense_shapes.clone());
+
+    let mut no_window = dense_config.clone();
+    no_window["model_type"] = json!("mistral");
+    no_window["sliding_window"] = json!(0);
+    checkpoint(&place("window-of-nothing"), no_window, dense_shapes.clone());
 
     let mut qwen2 = dense_config;
     qwen2["model_type"] = json!("qwen2");

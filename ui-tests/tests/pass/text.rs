@@ -20,9 +20,14 @@ struct Reader;
 #[pipeline(arch = text, format = shout)]
 struct Shouter;
 
-fn shout(_: &Shouter, call: &CallOf<'_, Shouter>, raw: RawOf<Shouter>) -> Result<Vec<String>> {
-    let texts = pipelines::declared::format::<Shouter>(call, raw)?;
-    Ok(texts.into_iter().map(|generation| generation.text.to_uppercase()).collect())
+fn shout(
+    _: &Shouter,
+    call: &CallOf<'_, Shouter>,
+    raw: RawOf<Shouter>,
+) -> Result<Vec<OutputOf<Shouter>>> {
+    let mut texts = pipelines::declared::format::<Shouter>(call, raw)?;
+    texts.iter_mut().for_each(|generation| generation.text = generation.text.to_uppercase());
+    Ok(texts)
 }
 
 /// What each stage gives is the architecture's own.
@@ -40,6 +45,5 @@ fn main() {
     assert_eq!(Writer::HARDWARE, [Hardware::Cuda, Hardware::Rocm, Hardware::Cpu]);
     assert_eq!(Writer::MODEL.unwrap().header_hash, Reader::MODEL.unwrap().header_hash);
     let _: fn(&Pipeline<Writer>) -> Result<String> = streams;
-    let _: fn(&Pipeline<Shouter>, &str) -> Result<pipelines::Response<String>> =
-        |shouter, text| shouter.run(text);
+    let _ = |shouter: Pipeline<Shouter>| shouter.run("Once").map(|generation| generation.output.text);
 }

@@ -1,16 +1,21 @@
 //! `pipelines run`
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use pipelines::arch::generation::{GenerationParameters, Prompt, TextDelta, Usage};
-use pipelines::arch::moe::MoeParameters;
+use pipelines::arch::moe::{ExpertAttribution, MoeParameters};
 use pipelines::prelude::*;
-use pipelines::ready::{MoeFeatureExtraction, MoeTextGeneration, TextFeatureExtraction, TextGeneration};
+use pipelines::ready::{
+    DenseFeatureExtraction, DenseTextGeneration, MoeFeatureExtraction, MoeTextGeneration,
+};
+use pipelines::schema::ArchitectureSpec;
 use pipelines::text::Message;
 use pipelines::{
-    Builder, Declaration, DeviceId, InfersByDefault, ParametersOf, Response, Stages, Stepwise, schema,
+    Architecture, Builder, Declaration, DeviceId, InfersByDefault, ParametersOf, Stages, Stepwise, schema,
 };
+use serde::Serialize;
 
 use crate::options::{Outcome, WeightFormat};
 
@@ -95,33 +100,25 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         })?,
     };
     let prompt = arguments.prompt()?;
-    let extracts = task == &schema::task::FEATURE_EXTRACTION;
-    if architecture == &schema::arch::MOE {
-        if extracts {
-            let pipeline = arguments.adjust(MoeFeatureExtraction::builder()).load()?;
-            let features = pipeline.run_with(prompt, |parameters| arguments.of_moe(parameters))?;
-            return arguments.print(&features);
-        }
-        let builder = MoeTextGeneration::builder();
-        let generation = arguments.generate(builder, prompt, |parameters| arguments.of_moe(parameters))?;
-        let pictured = || generation.experts.heatmap();
-        if let Some(path) = &arguments.svg {
-            std::fs::write(path, pictured().svg()).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
-        if arguments.heatmap && !arguments.json {
-            write!(anstream::stdout(), "\n{:#}", pictured())?;
-        }
-        return arguments.conclude(&generation, generation.usage, generation.seed);
+    let has_experts = architecture == &schema::arch::MOE;
+    if !has_experts {
+        arguments.refuse_those_of_experts(architecture)?;
     }
-    arguments.refuse_those_of_moe(architecture.name)?;
-    if extracts {
-        let pipeline = arguments.adjust(TextFeatureExtraction::builder()).load()?;
-        let features = pipeline.run_with(prompt, |parameters| arguments.of_generation(parameters))?;
-        return arguments.print(&features);
+    let of_moe = |parameters: &mut MoeParameters| arguments.of_moe(parameters);
+    let of_generation = |parameters: &mut GenerationParameters| arguments.of_generation(parameters);
+    match (has_experts, task == &schema::task::FEATURE_EXTRACTION) {
+        (true, true) => arguments.extract(MoeFeatureExtraction::builder(), prompt, of_moe),
+        (false, true) => arguments.extract(DenseFeatureExtraction::builder(), prompt, of_generation),
+        (true, false) => arguments.generate(MoeTextGeneration::builder(), prompt, of_moe, |generation| {
+            arguments.picture(&generation.experts)?;
+            Ok((generation.usage, generation.seed))
+        }),
+        (false, false) => {
+            arguments.generate(DenseTextGeneration::builder(), prompt, of_generation, |generation| {
+                Ok((generation.usage, generation.seed))
+            })
+        }
     }
-    let builder = TextGeneration::builder();
-    let generation = arguments.generate(builder, prompt, |parameters| arguments.of_generation(parameters))?;
-    arguments.conclude(&generation, generation.usage, generation.seed)
 }
 
 impl Arguments {
@@ -153,15 +150,31 @@ impl Arguments {
         }
     }
 
-    /// Generates a text, which is written as it grows unless JSON is asked for.
+    /// Turns the prompt into vectors.
+    fn extract<D>(
+        &self,
+        builder: Builder<D>,
+        prompt: Prompt,
+        change: impl FnOnce(&mut ParametersOf<D>),
+    ) -> Outcome
+    where
+        D: Stages<Output: Display + Serialize>,
+        D::Architecture: Architecture<D::Task, Input = Prompt>,
+    {
+        self.print(&self.adjust(builder).load()?.run_with(prompt, change)?)
+    }
+
+    /// Generates a text, which is written as it grows unless JSON is asked for. `told` is called with it when it is
+    /// whole, and gives its tokens and its seed: what is said on standard error, when somebody looks at it.
     fn generate<D>(
         &self,
         builder: Builder<D>,
         prompt: Prompt,
         change: impl FnOnce(&mut ParametersOf<D>),
-    ) -> Result<Response<D::Output>, Box<dyn std::error::Error>>
+        told: impl FnOnce(&D::Output) -> Result<(Usage, u64), Box<dyn std::error::Error>>,
+    ) -> Outcome
     where
-        D: Stages + InfersByDefault,
+        D: Stages<Output: Display + Serialize> + InfersByDefault,
         D::Architecture: Stepwise<D::Task, Input = Prompt, Delta = TextDelta>,
     {
         let pipeline = self.adjust(builder).load()?;
@@ -171,7 +184,9 @@ impl Arguments {
         };
         let mut stream = pipeline.stream_with(prompt, change)?;
         if self.json {
-            return Ok(stream.finish()?);
+            let generation = stream.finish()?;
+            told(&generation)?;
+            return self.print(&generation);
         }
         let mut out = std::io::stdout().lock();
         write!(out, "{continued}")?;
@@ -181,25 +196,28 @@ impl Arguments {
             out.flush()?;
         }
         writeln!(out)?;
-        Ok(stream.into_response()?)
-    }
-
-    /// Writes a generation as JSON, or says on standard error how it went, when somebody looks at it.
-    fn conclude<O>(&self, generation: &Response<O>, usage: Usage, seed: u64) -> Outcome
-    where
-        O: std::fmt::Display + serde::Serialize,
-    {
-        if self.json {
-            return self.print(generation);
-        }
+        drop(out);
+        let generation = stream.into_response()?;
+        let (Usage { prompt_tokens, completion_tokens: tokens }, seed) = told(&generation)?;
         if std::io::stderr().is_terminal() {
             let seconds = generation.timings.infer.as_secs_f64();
-            let Usage { prompt_tokens, completion_tokens: tokens } = usage;
             eprintln!(
                 "\n{tokens} tokens after {prompt_tokens} in {seconds:.2} s ({:.1} tokens/s) on {}, seed {seed}",
                 tokens as f64 / seconds,
                 generation.hardware,
             );
+        }
+        Ok(())
+    }
+
+    /// Draws which expert read or wrote which word, where that is asked for.
+    fn picture(&self, experts: &ExpertAttribution) -> Outcome {
+        if let Some(path) = &self.svg {
+            std::fs::write(path, experts.heatmap().svg())
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        if self.heatmap && !self.json {
+            write!(anstream::stdout(), "\n{:#}", experts.heatmap())?;
         }
         Ok(())
     }
@@ -225,7 +243,7 @@ impl Arguments {
     }
 
     /// Refuses what only a mixture of experts has.
-    fn refuse_those_of_moe(&self, architecture: &str) -> Outcome {
+    fn refuse_those_of_experts(&self, architecture: &ArchitectureSpec) -> Outcome {
         let given = [
             ("--num-active-experts", self.num_active_experts.is_some()),
             ("--capacity-factor", self.capacity_factor.is_some()),
@@ -235,13 +253,14 @@ impl Arguments {
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((option, _)) => Err(format!(
-                "`{option}` is about experts, but the model is of the architecture `{architecture}`"
+                "`{option}` is about experts, but the model is of the architecture `{}`",
+                architecture.name
             )
             .into()),
         }
     }
 
-    fn print<O: std::fmt::Display + serde::Serialize>(&self, output: &O) -> Outcome {
+    fn print<O: Display + Serialize>(&self, output: &O) -> Outcome {
         if self.json {
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(output)?)?;
         } else {
