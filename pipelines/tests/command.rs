@@ -268,13 +268,68 @@ fn prepare_writes_what_the_compiler_checks_without_the_checkpoint() {
     assert!(fails(&["prepare", "nowhere"]).contains("expected the directory of a crate"));
 }
 
+/// What `bench --json` wrote, a line each.
+fn lines_of_json(said: &str) -> Vec<Value> {
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn bench_measures_random_weights() {
-    let arguments = ["bench", "--preset", "tiny", "--layers", "2", "--turns", "1", "--tokens", "2", "--json"];
-    let json: Value = serde_json::from_str(&succeeds(&arguments)).unwrap();
-    assert!(json["decode"]["ms"].as_f64().unwrap() > 0.0);
-    assert_eq!(json["prefill"].as_array().unwrap().len(), 2);
-    assert!(json["decode"]["ratio"].is_null());
+    // The bytes are those that the peer counts in its own model.
+    for (preset, bytes) in [("tiny", 2_238_976), ("tiny-dense", 1_444_352)] {
+        let sizes = ["--layers", "2", "--dtype", "f32", "--turns", "1", "--tokens", "2"];
+        let rows = ["--batch", "1,3", "--prefill", "8,20"];
+        let bench = ["bench", "--json", "--preset", preset];
+        let lines = lines_of_json(&succeeds(&[&bench[..], &sizes, &rows].concat()));
+        let [circumstances, rows @ .., end] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((circumstances["preset"].as_str(), &circumstances["peer"]), (Some(preset), &Value::Null));
+        assert_eq!(circumstances["bytes_per_token"], bytes);
+        assert!(end["roof_gb_per_s_after"].as_f64().unwrap() > 0.0);
+        let works: Vec<_> = rows
+            .iter()
+            .map(|row| format!("{} {} {}", row["work"].as_str().unwrap(), row["batch"], row["tokens"]))
+            .collect();
+        let of_batch = |batch| {
+            let decode = format!("decode {batch} 1");
+            [decode, format!("prefill {batch} 8"), format!("prefill {batch} 20")]
+        };
+        assert_eq!(works, [of_batch(1), of_batch(3)].concat());
+        for row in rows {
+            assert!(row["ms"].as_f64().unwrap() > 0.0);
+            assert!(row["ratio"].is_null() && row["kernels_s"].is_null() && row["launches"].is_null());
+        }
+        // Several tokens read more experts than one does: how many is not known.
+        assert!(rows[0]["share_of_roof"].as_f64().unwrap() > 0.0);
+        assert_eq!(rows[3]["share_of_roof"].is_null(), preset == "tiny");
+    }
+    let error = fails(&["bench", "--preset", "tiny", "--batch", "0"]);
+    assert!(error.contains("`--batch` must be at least 1"), "{error}");
+    let error = fails(&["bench", "--preset", "tiny", "--prompt", "32760"]);
+    assert_eq!(error, "error: the context of the preset is 32768 tokens");
+}
+
+/// Rows are there before the run is over: one that is cut off has shown what it had measured.
+#[cfg(unix)]
+#[test]
+fn bench_shows_each_row_as_it_is_measured() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = tempfile::tempdir().unwrap();
+    let peer = scratch.path().join("peer");
+    let answers = "echo '{\"ready\": true, \"peer\": \"one that knows no prefill\"}'\n\
+                   while read work count batch; do\n\
+                   case $work in decode) echo '{\"ms\": [4.5, 2.5, 3.5]}' ;; *) exit 3 ;; esac\n\
+                   done\n";
+    fs::write(&peer, format!("#!/bin/sh\n{answers}")).unwrap();
+    fs::set_permissions(&peer, fs::Permissions::from_mode(0o755)).unwrap();
+    let bench = ["bench", "--json", "--preset", "tiny", "--turns", "2", "--tokens", "3"];
+    let output = pipelines(&[&bench[..], &["--peer", peer.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("the peer ended: exit status: 3"), "{}", text(&output.stderr));
+    let lines = lines_of_json(&text(&output.stdout));
+    let [circumstances, decode] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(circumstances["peer"]["peer"], "one that knows no prefill");
+    assert_eq!((decode["work"].as_str(), decode["peer_ms"].as_f64()), (Some("decode"), Some(3.5)));
 }
 
 #[test]
