@@ -5,7 +5,6 @@
 //! it is enqueued.
 
 pub mod cache;
-pub mod check;
 pub mod cuda;
 #[cfg(test)]
 mod dialect;

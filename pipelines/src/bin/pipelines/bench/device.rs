@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments, dtype: DType) -> Outcome {
     let mut peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
     let start = Instant::now();
     let (layers, experts) = (config.num_hidden_layers, config.num_local_experts);
-    let weights = Weights::random(0, dtype).on(&device);
+    let weights = Weights::random(0, dtype).on(&device)?;
     let network = Mixtral::load(&weights, config, Head::CausalLm, |_, _| {})?;
     eprintln!("random weights of {layers} layer(s) made in {:.1} s", start.elapsed().as_secs_f64());
 
@@ -151,7 +151,8 @@ fn copy_bandwidth(device: &gpu::Device) -> Result<f64> {
     let (from, to) = (device.allocate(bytes)?, device.allocate(bytes)?);
     // Zeros may be copied faster than numbers are.
     device.fill(&from, 0x5a)?;
-    let microseconds = gpu::check::time(device, 5, 4, || device.copy(&to, 0, &from, 0, bytes))?;
+    let microseconds =
+        pipelines::kernels::check::time(device, 5, 4, || device.copy(&to, 0, &from, 0, bytes))?;
     Ok(2.0 * bytes as f64 / microseconds / 1e6)
 }
 
