@@ -9,6 +9,8 @@ pub mod cuda;
 #[cfg(test)]
 mod dialect;
 pub mod driver;
+#[cfg(test)]
+mod faults;
 mod fetch;
 mod graph;
 pub mod hip;
