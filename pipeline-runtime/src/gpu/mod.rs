@@ -25,6 +25,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::mem::size_of_val;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use pipeline_schema::{DType, Hardware};
 
@@ -58,6 +59,8 @@ struct Inner {
 struct Kernels {
     modules: HashMap<&'static str, Handle>,
     functions: HashMap<(&'static str, String), Function>,
+    /// How long it took to load the modules.
+    loading: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -338,7 +341,9 @@ impl Device {
                 let module = match kernels.modules.get(source.name) {
                     Some(module) => *module,
                     None => {
+                        let start = Instant::now();
                         let module = self.load(source)?;
+                        kernels.loading += start.elapsed();
                         kernels.modules.insert(source.name, module);
                         module
                     }
@@ -356,6 +361,11 @@ impl Device {
         }
         kernels.functions.insert(key, Function { handle, shared });
         Ok(handle)
+    }
+
+    /// How long kernels were compiled, or read from the cache, and loaded so far. That is done when they are first used.
+    pub fn loading_kernels(&self) -> Duration {
+        self.0.kernels.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).loading
     }
 
     /// Machine code of a source for this chip, from the cache or the compiler.
