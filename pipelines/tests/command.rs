@@ -347,3 +347,31 @@ fn errors_are_one_line_with_what_to_do() {
     let error = fails(&["models", "moee"]);
     assert!(error.contains("did you mean `moe`?"), "{error}");
 }
+
+#[test]
+fn doctor_says_what_there_is_and_what_is_in_the_way() {
+    let said: Value = serde_json::from_str(&succeeds(&["doctor", "--brief", "--json"])).unwrap();
+    let devices: Vec<&str> =
+        said.as_array().unwrap().iter().map(|device| device["device"].as_str().unwrap()).collect();
+    for hardware in ["cpu", "cuda", "rocm"] {
+        assert!(devices.iter().any(|device| device.starts_with(hardware)), "{devices:?}");
+    }
+    assert_eq!(said[0]["obstacle"], Value::Null);
+    assert!(said[0]["facts"]["threads"].is_string());
+    assert!(fails(&["doctor", "--device", "cuda:4000"]).contains("cuda:4000"));
+}
+
+#[test]
+fn doctor_tests_kernels() {
+    let arguments = ["doctor", "--device", "cpu", "--kernels", "activation,norm", "--json"];
+    let said: Value = serde_json::from_str(&succeeds(&arguments)).unwrap();
+    let checks = said[0]["checks"].as_array().unwrap();
+    for family in ["activation", "norm"] {
+        let of_it: Vec<&Value> = checks.iter().filter(|check| check["family"] == family).collect();
+        assert!(of_it.len() > 10 && of_it.iter().all(|check| check["passes"] == true), "{family}");
+        assert!(of_it.iter().any(|check| check["share_of_roof"].as_f64().is_some_and(|share| share > 0.0)));
+    }
+    assert!(checks.iter().all(|check| ["activation", "norm"].contains(&check["family"].as_str().unwrap())));
+    let table = succeeds(&["doctor", "--device", "cpu", "--kernels", "norm"]);
+    assert!(table.contains("right") && table.contains("% of memory") && !table.contains("activation"));
+}

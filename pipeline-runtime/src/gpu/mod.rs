@@ -5,11 +5,12 @@
 //! it is enqueued.
 
 pub mod cache;
-pub mod check;
 pub mod cuda;
 #[cfg(test)]
 mod dialect;
 pub mod driver;
+#[cfg(test)]
+mod faults;
 mod fetch;
 mod graph;
 pub mod hip;

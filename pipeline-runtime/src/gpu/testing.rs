@@ -8,9 +8,9 @@ use pipeline_schema::{DType, Hardware};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::check::Check;
 use super::{Buffer, Device};
 use crate::error::Result;
+use crate::kernels::check::Check;
 
 /// `length` values between -1 and 1.
 pub fn random(length: usize, seed: u64) -> Vec<f32> {

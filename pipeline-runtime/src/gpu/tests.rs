@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::testing;
 use super::*;
+use crate::kernels::check::Check;
 
 static NUMBERS: Source = Source {
     name: "test-numbers",
@@ -176,7 +177,7 @@ fn gpu_products_agree_with_double_precision() {
                     (start + products.sum::<f64>()) as f32
                 })
                 .collect();
-            let check = check::Check::compare("matmul", format!("{input}"), &found, &expected, 2e-6);
+            let check = Check::compare("matmul", format!("{input}"), &found, &expected, 2e-6);
             assert!(check.passes(), "{check:?}");
         }
     }

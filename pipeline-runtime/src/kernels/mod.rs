@@ -10,6 +10,8 @@
 
 pub mod activation;
 pub mod attention;
+pub mod check;
+mod cpu_checks;
 pub mod elementwise;
 pub mod embedding;
 pub mod experts;

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use pipeline_schema::DType;
-use pipeline_schema::checkpoint::StoredDtype;
+use pipeline_schema::checkpoint::{StoredDtype, TensorInfo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -41,8 +41,19 @@ impl<'a> Weights<'a> {
     }
 
     /// The same weights, read to this device.
-    pub fn on(self, device: &Device) -> Weights<'a> {
-        Weights { device: device.clone(), ..self }
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when a GPU has no room for all tensors of the checkpoint.
+    pub fn on(self, device: &Device) -> Result<Weights<'a>> {
+        if let Source::Files(files) = self.source {
+            let bytes = |(_, tensor): (&str, &TensorInfo)| {
+                let StoredDtype::Float(stored) = &tensor.dtype else { return 0 };
+                let numbers: u64 = tensor.shape.iter().map(|&length| length as u64).product();
+                numbers * self.dtype.unwrap_or(*stored).size() as u64
+            };
+            device.check_room(files.facts().tensors().iter().map(bytes).sum())?;
+        }
+        Ok(Weights { device: device.clone(), ..self })
     }
 
     /// The GPU that they are read to; `None` is the processor.
@@ -230,7 +241,8 @@ mod tests {
             for dtype in [DType::F32, DType::BF16] {
                 let weights = Weights::random(5, dtype).pp("layers");
                 let host = weights.matrix("weight", out_features, in_features).unwrap();
-                let matrix = weights.on(&device).matrix("weight", out_features, in_features).unwrap();
+                let matrix =
+                    weights.on(&device).unwrap().matrix("weight", out_features, in_features).unwrap();
                 let tensor = matrix.on_device().unwrap();
                 let length = out_features * in_features;
                 let found = testing::download(tensor.device(), tensor.buffer(), length, dtype).unwrap();

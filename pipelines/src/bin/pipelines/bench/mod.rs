@@ -139,7 +139,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // The other side makes its model while ours is made.
     let peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
     let run = Run { arguments, dtype, device: &device, config: config.clone(), peer, start: Instant::now() };
-    let weights = Weights::random(0, dtype).on(&device);
+    let weights = Weights::random(0, dtype).on(&device)?;
     match config {
         ModelConfig::Mixtral(config) => {
             let record = RoutingRecord::new(config.num_hidden_layers, config.num_local_experts);

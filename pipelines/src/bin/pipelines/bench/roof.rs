@@ -33,7 +33,8 @@ impl Roof {
         match self {
             Roof::Host(probe) => Ok(probe.dram_read()),
             Roof::Device { device, from, to } => {
-                let microseconds = gpu::check::time(device, 5, 4, || device.copy(to, 0, from, 0, COPIED))?;
+                let microseconds =
+                    pipelines::kernels::check::time(device, 5, 4, || device.copy(to, 0, from, 0, COPIED))?;
                 Ok(2.0 * COPIED as f64 / microseconds / 1e3)
             }
         }
