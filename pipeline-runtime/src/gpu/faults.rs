@@ -68,8 +68,6 @@ fn none<T>() -> Result<T, Fault> {
     Err(Fault { operation: "launch", message: "a stand-in runs nothing".to_owned(), cause: Cause::Other })
 }
 
-// SAFETY of all below: addresses are those of the host's allocations, and the callers keep the driver's contract.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "one reason holds for all")]
 impl Driver for StandIn {
     fn hardware(&self) -> Hardware {
         Hardware::Cuda
@@ -92,6 +90,7 @@ impl Driver for StandIn {
     }
     unsafe fn free(&self, address: u64) -> Result<(), Fault> {
         let bytes = self.held.lock().unwrap().remove(&address).expect("what is freed was allocated");
+        // SAFETY: addresses are those of the allocations above, and the callers keep the contract.
         unsafe { dealloc(address as *mut u8, StandIn::layout(bytes)) };
         Ok(())
     }
@@ -103,20 +102,24 @@ impl Driver for StandIn {
     }
     unsafe fn copy_in(&self, to: u64, from: *const u8, bytes: usize) -> Result<(), Fault> {
         self.copied()?;
+        // SAFETY: addresses are those of the allocations above, and the callers keep the contract.
         unsafe { std::ptr::copy_nonoverlapping(from, to as *mut u8, bytes) };
         Ok(())
     }
     unsafe fn copy_out(&self, to: *mut u8, from: u64, bytes: usize) -> Result<(), Fault> {
         self.copied()?;
+        // SAFETY: addresses are those of the allocations above, and the callers keep the contract.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to, bytes) };
         Ok(())
     }
     unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), Fault> {
         self.copied()?;
+        // SAFETY: addresses are those of the allocations above, and the callers keep the contract.
         unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
         Ok(())
     }
     unsafe fn fill(&self, to: u64, byte: u8, bytes: usize) -> Result<(), Fault> {
+        // SAFETY: addresses are those of the allocations above, and the callers keep the contract.
         unsafe { std::ptr::write_bytes(to as *mut u8, byte, bytes) };
         Ok(())
     }

@@ -34,7 +34,7 @@ use driver::{Cause, CompileFault, Fault};
 pub use driver::{Chip, Driver, Handle, Product, ProductShape};
 pub use fetch::{Fetch, Fetched};
 pub use graph::Graph;
-pub use launch::{Launch, MATRIX, PRELUDE, Source};
+pub use launch::{Launch, MATRIX, PRELUDE, Source, format_of};
 pub use memory::{Buffer, Pool};
 pub use timer::{Event, Timer};
 
@@ -57,7 +57,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Kernels {
-    modules: HashMap<&'static str, Handle>,
+    modules: HashMap<(&'static str, Option<DType>), Handle>,
     functions: HashMap<(&'static str, String), Function>,
     /// How long it took to load the modules.
     loading: Duration,
@@ -338,13 +338,14 @@ impl Device {
         let handle = match known {
             Some(function) => function.handle,
             None => {
-                let module = match kernels.modules.get(source.name) {
+                let format = format_of(kernel);
+                let module = match kernels.modules.get(&(source.name, format)) {
                     Some(module) => *module,
                     None => {
                         let start = Instant::now();
-                        let module = self.load(source)?;
+                        let module = self.load(source, format)?;
                         kernels.loading += start.elapsed();
-                        kernels.modules.insert(source.name, module);
+                        kernels.modules.insert((source.name, format), module);
                         module
                     }
                 };
@@ -368,12 +369,9 @@ impl Device {
         self.0.kernels.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).loading
     }
 
-    /// Machine code of a source for this chip, from the cache or the compiler.
-    ///
-    /// # Errors
-    /// [`Error::KernelSource`] when it does not compile.
-    pub fn compile(&self, source: &Source) -> Result<Vec<u8>> {
-        let text = source.text();
+    /// Machine code of a source's kernels of a format for this chip, from the cache or the compiler.
+    fn compile(&self, source: &Source, format: Option<DType>) -> Result<Vec<u8>> {
+        let text = source.text_of(format);
         let driver = &self.0.driver;
         let target = &self.chip().target;
         let file = cache::file_name(source.name, &text, target, &driver.compiler());
@@ -393,8 +391,8 @@ impl Device {
         Ok(code)
     }
 
-    fn load(&self, source: &Source) -> Result<Handle> {
-        let code = self.compile(source)?;
+    fn load(&self, source: &Source, format: Option<DType>) -> Result<Handle> {
+        let code = self.compile(source, format)?;
         self.0.driver.load_module(&code).map_err(|fault| self.error_in(source.name, fault))
     }
 
