@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn gpu_kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(checks);
+        crate::kernels::check::assert_passes(checks);
     }
 
     #[test]
