@@ -61,6 +61,9 @@ fn default_value(default: &Default, at_type: Span) -> TokenStream {
         DefaultValue::TextList { texts, span } => {
             quote_spanned!(at(*span)=> ::core::convert::From::from([#(::core::convert::Into::into(#texts)),*]))
         }
+        DefaultValue::NumberList(list) => {
+            quote_spanned!(at(list.span())=> ::core::convert::From::from(#list))
+        }
         DefaultValue::Other(expr) => quote_spanned!(at_type=> #expr),
     };
     if default.optional { quote_spanned!(at_type=> ::core::option::Option::Some(#value)) } else { value }

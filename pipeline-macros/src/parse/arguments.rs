@@ -2,9 +2,8 @@
 
 use pipeline_schema::suggest;
 use proc_macro2::{Ident, TokenStream};
-use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::parse::Parser;
+use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ExprPath, Lit, LitStr, Path, Result, Token};
 
@@ -168,7 +167,9 @@ fn crate_path(entry: &Entry) -> Result<Path> {
     match entry.value(example).map(ungroup) {
         Ok(Expr::Path(ExprPath { qself: None, path, .. })) => Ok(path.clone()),
         Ok(Expr::Lit(literal)) => match &literal.lit {
-            Lit::Str(text) => text.parse_with(Path::parse_mod_style),
+            Lit::Str(text) => text
+                .parse_with(Path::parse_mod_style)
+                .map_err(|_| Error::new_spanned(text, format!("expected a path; write `{example}`"))),
             _ => Err(Error::new_spanned(literal, format!("expected a path; write `{example}`"))),
         },
         Ok(other) => Err(Error::new_spanned(other, format!("expected a path; write `{example}`"))),
@@ -211,16 +212,16 @@ fn custom(entries: Vec<Entry>, errors: &mut Errors) -> Vec<Ident> {
             let instead = suggest::one_of(StageName::ALL.map(StageName::word));
             errors.push(entry.key(), format!("`custom()` names no stage; {instead}"));
         }
-        let parser = Punctuated::<Ident, Token![,]>::parse_terminated_with;
-        stages.extend(
-            errors
-                .ok(Parser::parse2(
-                    |input: syn::parse::ParseStream| parser(input, Ident::parse_any),
-                    tokens.to_token_stream(),
-                ))
-                .into_iter()
-                .flatten(),
-        );
+        let parser = |input: ParseStream<'_>| {
+            Punctuated::<Ident, Token![,]>::parse_terminated_with(input, Ident::parse_any)
+        };
+        match parser.parse2(tokens.clone()) {
+            Ok(words) => stages.extend(words),
+            Err(_) => {
+                let instead = suggest::one_of(StageName::ALL.map(StageName::word));
+                errors.push(tokens, format!("`custom` takes the names of stages; {instead}"));
+            }
+        }
     }
     stages
 }

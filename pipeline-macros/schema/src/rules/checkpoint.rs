@@ -37,7 +37,8 @@ pub(super) fn head_can_do_the_task(
     head: Head,
     request: &Request,
 ) -> Option<Problem> {
-    let needed = match (request.task.name, head) {
+    let task = request.task?.name;
+    let needed = match (task, head) {
         ("text-generation", Head::CausalLm) => return None,
         ("text-classification", Head::SequenceClassification { .. }) => return None,
         ("text-generation", _) => "a language model (`...ForCausalLM`)",
@@ -45,8 +46,7 @@ pub(super) fn head_can_do_the_task(
         // Hidden states come from any model.
         _ => return None,
     };
-    let message =
-        format!("`{}` needs {needed}, but the checkpoint is {}", request.task.name, head.description());
+    let message = format!("`{task}` needs {needed}, but the checkpoint is {}", head.description());
     let source = match checkpoint.config().get("architectures") {
         Some(Value::Array(classes)) if !classes.is_empty() => {
             format!(
