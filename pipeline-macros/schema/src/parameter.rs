@@ -167,7 +167,12 @@ impl ParameterKind {
             }
             (ParameterKind::Tuples { length }, Value::Tuples(tuples)) => {
                 match tuples.iter().find(|tuple| tuple.len() != length) {
-                    Some(tuple) => Err(format!("`{name}` has {tuple:?}, but each must be {length} numbers")),
+                    Some(tuple) => {
+                        let found = tuple.len();
+                        Err(format!(
+                            "`{name}` has a list of {found} numbers, but each must be a list of {length}"
+                        ))
+                    }
                     None => Ok(()),
                 }
             }

@@ -127,8 +127,8 @@ fn a_negative_prompt_needs_guidance() {
     assert_eq!(
         with(Some(Value::Integer(1))),
         [
-            "`negative_prompt` has no effect with `guidance_scale = 1`, which is off; write a scale above 1, or remove \
-          the prompt"
+            "`negative_prompt` has no effect with `guidance_scale = 1`, which turns guidance off; write a scale above 1, or remove \
+          `negative_prompt`"
         ]
     );
     assert_eq!(with(Some(Value::Float(1.5))), NONE);
@@ -149,7 +149,7 @@ fn point_labels_are_of_points() {
         cutting_out(&[("points", Some(points)), ("point_labels", Some(Value::IntegerList(labels.to_vec())))])
     };
     assert_eq!(with(&[1, 0]), NONE);
-    assert_eq!(with(&[1]), ["`point_labels` has 1, but `points` has 2; write a label a point"]);
+    assert_eq!(with(&[1]), ["`points` has 2, but `point_labels` has 1; write one label for each point"]);
     assert_eq!(with(&[1, 2]), ["`point_labels` has 2, but its numbers must be from 0 to 1"]);
 }
 
@@ -160,7 +160,7 @@ fn points_are_pairs_and_boxes_have_four_sides() {
     assert_eq!(with("points", of(2)), NONE);
     assert_eq!(with("boxes", of(4)), NONE);
     assert_eq!(with("boxes", Value::TextList(Vec::new())), NONE);
-    assert_eq!(with("points", of(3)), ["`points` has [1.0, 1.0, 1.0], but each must be 2 numbers"]);
+    assert_eq!(with("points", of(3)), ["`points` has a list of 3 numbers, but each must be a list of 2"]);
     assert_eq!(
         with("points", Value::IntegerList(vec![1, 2])),
         ["`points` must be a list of lists of 2 numbers, but is a list of whole numbers"]

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{WhereClause, parse_quote_spanned};
 
 use super::at;
-use crate::model::{Default, DefaultValue, Field, Pipeline, Role};
+use crate::model::{Default, DefaultValue, Field, Outline, Pipeline, Role};
 
 pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     let item = &pipeline.outline.item;
@@ -20,6 +20,23 @@ pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
             fn declared() -> Self {
                 Self { #(#values,)* }
             }
+        }
+    }
+}
+
+/// `impl LoadableAsPart`, for a pipeline that has what that takes.
+pub(super) fn loadable_as_part(outline: &Outline) -> TokenStream {
+    let ident = &outline.item.ident;
+    let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
+    let span = at(ident.span());
+    let mut where_clause = where_clause.cloned().unwrap_or_else(|| parse_quote_spanned!(span=> where));
+    where_clause.predicates.push(parse_quote_spanned! {span=>
+        for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static
+    });
+    quote_spanned! {span=>
+        #[automatically_derived]
+        impl #impl_generics __private::LoadableAsPart for #ident #ty_generics #where_clause {
+            type This = Self;
         }
     }
 }

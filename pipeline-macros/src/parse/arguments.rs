@@ -58,7 +58,7 @@ impl Arguments {
             task: reader.read(keys.task, "task", |entry| word_or_type(entry, "task = \"text-generation\"")),
             hardware: reader.read(keys.hardware, "hardware", hardware),
             model: reader.read(keys.model, "model", model),
-            dtype: reader.read(keys.dtype, "dtype", |entry| word(entry.value("dtype = \"bf16\"")?)),
+            dtype: reader.read(keys.dtype, "dtype", dtype),
             crate_path: reader.read(keys.crate_path, "crate", crate_path),
             custom: custom(keys.custom, reader.errors),
             parts,
@@ -108,7 +108,7 @@ impl Reader<'_> {
 fn word_or_type(entry: &Entry, example: &str) -> Result<Word> {
     let tokens = entry.value_tokens().unwrap_or_default();
     match entry.value(example) {
-        Ok(expr) => word(expr),
+        Ok(expr) => word(expr, example),
         Err(error) => syn::parse2::<Path>(tokens).map(Word::Path).map_err(|_| error),
     }
 }
@@ -138,15 +138,25 @@ fn parts(unknown: &mut Unknown) -> Vec<PartArgument> {
     parts
 }
 
-fn word(expr: &Expr) -> Result<Word> {
-    Word::from_expr(expr).ok_or_else(|| Error::new_spanned(expr, "expected a word, bare or in quotes"))
+fn word(expr: &Expr, example: &str) -> Result<Word> {
+    Word::from_expr(expr).ok_or_else(|| {
+        Error::new_spanned(expr, format!("expected a word, bare or in quotes, as in `{example}`"))
+    })
+}
+
+fn dtype(entry: &Entry) -> Result<Word> {
+    let example = "dtype = \"bf16\"";
+    word(entry.value(example)?, example)
 }
 
 fn hardware(entry: &Entry) -> Result<HardwareList> {
-    let expr = entry.value("hardware = [cuda, rocm, cpu]")?;
+    let example = "hardware = [cuda, rocm, cpu]";
+    let expr = entry.value(example)?;
     let words = match ungroup(expr) {
-        Expr::Array(array) => array.elems.iter().map(word).collect::<Result<_>>()?,
-        single => vec![word(single)?],
+        Expr::Array(array) => {
+            array.elems.iter().map(|element| word(element, example)).collect::<Result<_>>()?
+        }
+        single => vec![word(single, example)?],
     };
     Ok(HardwareList { words, tokens: expr.clone() })
 }

@@ -135,13 +135,16 @@ fn literal(expr: &Expr, spec: &ParameterSpec, errors: &mut Errors) -> Option<Lit
     let literal = Literal::from_expr(expr);
     if literal.is_none() {
         let (name, expected) = (spec.name, spec.kind.expected());
-        let list = if expected.starts_with("a list") { " in brackets" } else { "" };
-        errors.push(
-            expr,
-            format!(
-                "the default of `{name}` is checked while compiling; write {expected}{list}, as a literal"
-            ),
+        let example = match spec.kind {
+            ParameterKind::TextList => ", as `[\"...\"]`",
+            ParameterKind::IntegerList { .. } => ", as `[1, 0]`",
+            ParameterKind::Tuples { .. } => ", as `[[...], [...]]`",
+            _ => "",
+        };
+        let message = format!(
+            "the default of `{name}` is checked while compiling; write a literal: {expected}{example}"
         );
+        errors.push(expr, message);
     }
     literal
 }

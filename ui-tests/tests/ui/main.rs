@@ -3,6 +3,7 @@
 //! `TRYBUILD=overwrite UPDATE_EXPECT=1 cargo test -p ui-tests --test ui` writes the messages anew, and the gallery that is
 //! made of them; `cargo test -p ui-tests --test ui -- ui trybuild=arch` tries the cases with `arch` in their names.
 
+mod audit;
 #[path = "../checkpoints/mod.rs"]
 mod checkpoints;
 mod gallery;
@@ -38,4 +39,5 @@ fn ui() {
     // The cases are tried when they are dropped; what is made of their messages comes after that.
     drop(cases);
     gallery::is_up_to_date();
+    audit::every_rule_has_its_case();
 }

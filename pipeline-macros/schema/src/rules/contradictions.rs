@@ -72,8 +72,8 @@ pub(super) fn negative_prompt_needs_guidance(request: &Request) -> Option<Proble
     let scale = request.number("guidance_scale").filter(|scale| *scale <= 1.0)?;
     request.text("negative_prompt")?;
     let message = format!(
-        "`negative_prompt` has no effect with `guidance_scale = {scale}`, which is off; write a scale above 1, or \
-         remove the prompt"
+        "`negative_prompt` has no effect with `guidance_scale = {scale}`, which turns guidance off; write a scale above \
+         1, or remove `negative_prompt`"
     );
     Some(about("negative_prompt", message))
 }
@@ -94,12 +94,9 @@ pub(super) fn every_point_has_a_label(request: &Request) -> Option<Problem> {
         return None;
     };
     let (points, labels) = (points.len(), labels.len());
-    (points != labels).then(|| {
-        about(
-            "point_labels",
-            format!("`point_labels` has {labels}, but `points` has {points}; write a label a point"),
-        )
-    })
+    let message =
+        format!("`points` has {points}, but `point_labels` has {labels}; write one label for each point");
+    (points != labels).then(|| about("point_labels", message))
 }
 
 /// Documents that are given are not searched for.

@@ -1,0 +1,11 @@
+use pipelines::prelude::*;
+
+struct Storyteller;
+
+fn start<D: pipelines::Declared>() {
+    D::declared();
+}
+
+fn main() {
+    start::<Storyteller>();
+}
