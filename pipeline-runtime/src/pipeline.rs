@@ -508,7 +508,8 @@ impl<D: Declaration> Builder<D> {
 }
 
 fn check(files: &CheckpointFiles, request: &rules::Request) -> Result<()> {
-    let problems = rules::check_checkpoint(files.facts(), request);
+    let mut problems = rules::check_checkpoint(files.facts(), request);
+    problems.extend(rules::hardware_computes_in_dtype(request));
     if problems.is_empty() { Ok(()) } else { Err(Error::Rules { problems }) }
 }
 

@@ -140,6 +140,22 @@ fn models_are_listed() {
 }
 
 #[test]
+fn what_hardware_cannot_compute_in_is_refused_as_in_a_declaration() {
+    for command in ["run", "forward"] {
+        let inputs = workspace().join("pipeline-runtime/tests/fixtures/mixtral/cases/base_left_padding");
+        let inputs = inputs.join("inputs.safetensors").display().to_string();
+        let checkpoint = checkpoint();
+        let mut arguments = vec![command, "--model", &checkpoint, "--device", "cpu", "--dtype", "f16"];
+        match command {
+            "run" => arguments.push("Once"),
+            _ => arguments.extend(["--inputs", &inputs, "--outputs", "not-written.safetensors"]),
+        }
+        let said = fails(&arguments);
+        assert_eq!(said, "error: `cpu` cannot compute in `f16`; expected one of `f32`, `bf16`");
+    }
+}
+
+#[test]
 fn what_does_not_run_yet_is_shown_when_asked_for() {
     let said = succeeds(&["models", "diffusion"]);
     assert!(said.contains("runs          not yet\n") && said.contains("guidance_scale"), "{said}");

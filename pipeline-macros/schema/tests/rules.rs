@@ -366,12 +366,12 @@ fn the_tokenizer_fits_the_vocabulary() {
     larger.tokenizer.as_mut().unwrap()["added_tokens"][0]["id"] = json!(32);
     assert_eq!(
         only(&larger),
-        "the tokenizer's greatest id is 32, but the model's vocabulary has 32 tokens \
+        "the tokenizer is of another model: its greatest id is 32, but the model's vocabulary has 32 tokens \
          (story/tokenizer.json; story/config.json: vocab_size = 32)"
     );
     let mut unigram = Tiny::new();
     unigram.tokenizer = Some(json!({"model": {"vocab": vec![json!(["x", -0.5]); 33]}}));
-    assert!(only(&unigram).starts_with("the tokenizer's greatest id is 32"));
+    assert!(only(&unigram).starts_with("the tokenizer is of another model: its greatest id is 32"));
 }
 
 #[test]

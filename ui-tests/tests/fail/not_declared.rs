@@ -1,5 +1,3 @@
-use pipelines::prelude::*;
-
 struct Storyteller;
 
 fn start<D: pipelines::Declared>() {

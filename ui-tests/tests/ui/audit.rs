@@ -113,7 +113,7 @@ const SHARED: &[(&str, &[Shown])] = &[
     ("context_holds_new_tokens", &[("model_context", "the checkpoint's context is 64 tokens", "100")]),
     (
         "tokenizer_fits_vocabulary",
-        &[("model_tokenizer", "the tokenizer's greatest id is 19", "\"checkpoints/large-tokenizer\"")],
+        &[("model_tokenizer", "its greatest id is 19", "\"checkpoints/large-tokenizer\"")],
     ),
     (
         "check_tensors",

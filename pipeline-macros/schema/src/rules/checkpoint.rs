@@ -144,7 +144,7 @@ pub(super) fn context_holds_new_tokens(
 pub(super) fn tokenizer_fits_vocabulary(checkpoint: &Checkpoint, vocab_size: usize) -> Option<Problem> {
     let tokenizer = checkpoint.tokenizer().filter(|tokenizer| tokenizer.vocabulary_size > vocab_size)?;
     let message = format!(
-        "the tokenizer's greatest id is {}, but the model's vocabulary has {vocab_size} tokens",
+        "the tokenizer is of another model: its greatest id is {}, but the model's vocabulary has {vocab_size} tokens",
         tokenizer.vocabulary_size - 1
     );
     let source = format!(

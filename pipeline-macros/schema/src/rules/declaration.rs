@@ -79,7 +79,7 @@ pub(super) fn hardware_is_named_once(request: &Request) -> Option<Problem> {
 }
 
 /// All hardware of the list computes in the dtype that is asked for.
-pub(super) fn hardware_computes_in_dtype(request: &Request) -> Option<Problem> {
+pub fn hardware_computes_in_dtype(request: &Request) -> Option<Problem> {
     let dtype = request.dtype?;
     let hardware = request.hardware.iter().find(|hardware| !hardware.dtypes().contains(&dtype))?;
     let instead = suggest::one_of(hardware.dtypes().iter().map(|dtype| dtype.name()));

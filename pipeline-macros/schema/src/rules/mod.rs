@@ -9,7 +9,7 @@ mod contradictions;
 mod declaration;
 mod tensors;
 
-pub use self::declaration::{not_done_yet, not_run_yet, possible_tasks};
+pub use self::declaration::{hardware_computes_in_dtype, not_done_yet, not_run_yet, possible_tasks};
 use crate::arch::ArchitectureSpec;
 use crate::checkpoint::Checkpoint;
 use crate::dtype::DType;
