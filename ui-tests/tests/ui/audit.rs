@@ -372,10 +372,7 @@ pub(super) fn every_rule_has_its_case() {
             let answer = source(&format!("ui-tests/tests/fail/{case}.stderr"));
             let errors: Vec<&str> = answer.split("\n\n").collect();
             let shows = |error: &&str| error.contains(says) && marks(error) == Some(marked);
-            assert!(
-                errors.iter().any(|error| shows(&error)),
-                "{rule}: {case}: {says:?} on {marked:?}\n{answer}"
-            );
+            assert!(errors.iter().any(shows), "{rule}: {case}: {says:?} on {marked:?}\n{answer}");
         }
     }
 }
