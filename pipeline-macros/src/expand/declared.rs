@@ -5,7 +5,7 @@ use quote::quote_spanned;
 use syn::spanned::Spanned;
 use syn::{WhereClause, parse_quote_spanned};
 
-use super::at;
+use super::{at, stages};
 use crate::model::{Default, DefaultValue, Field, Outline, Pipeline, Role};
 
 pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
@@ -14,8 +14,10 @@ pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
     let where_clause = bounds(where_clause.cloned(), &pipeline.fields);
     let values = pipeline.fields.iter().map(initial_value);
+    let unlisted = stages::unlisted(&pipeline.outline);
     quote_spanned! {at(ident.span())=>
         #[automatically_derived]
+        #unlisted
         impl #impl_generics __private::Declared for #ident #ty_generics #where_clause {
             fn declared() -> Self {
                 Self { #(#values,)* }
@@ -33,8 +35,10 @@ pub(super) fn loadable_as_part(outline: &Outline) -> TokenStream {
     where_clause.predicates.push(parse_quote_spanned! {span=>
         for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static
     });
+    let unlisted = stages::unlisted(outline);
     quote_spanned! {span=>
         #[automatically_derived]
+        #unlisted
         impl #impl_generics __private::LoadableAsPart for #ident #ty_generics #where_clause {
             type This = Self;
         }
