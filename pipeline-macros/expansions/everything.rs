@@ -14,8 +14,18 @@ where
     #[cfg(feature = "rhymes")]
     rhymes: Rhymes,
 }
-#[allow(deprecated, trivial_bounds, unused_qualifications)]
+#[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
+    #[cfg(rust_analyzer)]
+    use renamed::pipelines::__private::words::{
+        keys::{arch as _, task as _, hardware as _, dtype as _, route as _, custom as _},
+        arch::moe as _,
+        task::{},
+        hardware::rocm as _,
+        dtype::bf16 as _,
+        custom::{infer as _, format as _},
+        param::{default as _, range as _, default as _, default as _, default as _},
+    };
     use renamed::pipelines::__private;
     #[automatically_derived]
     impl<'a, T: Send + Sync, const N: usize> __private::Declaration for Poet<'a, T, N>

@@ -4,8 +4,18 @@ struct Storyteller {
     num_active_experts: usize,
     temperature: f32,
 }
-#[allow(deprecated, trivial_bounds, unused_qualifications)]
+#[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
+    #[cfg(rust_analyzer)]
+    use ::pipelines::__private::words::{
+        keys::{arch as _, task as _, hardware as _, model as _},
+        arch::moe as _,
+        task::text_generation as _,
+        hardware::{cuda as _, rocm as _, cpu as _},
+        dtype::{},
+        custom::{},
+        param::{default as _, default as _},
+    };
     use ::pipelines::__private;
     const _: &::core::primitive::str = ::core::include_str!(
         ::core::concat!(::core::env!("CARGO_MANIFEST_DIR"),

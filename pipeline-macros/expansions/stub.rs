@@ -1,6 +1,16 @@
 struct Storyteller(Vec<u8>);
-#[allow(deprecated, trivial_bounds, unused_qualifications)]
+#[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
+    #[cfg(rust_analyzer)]
+    use ::pipelines::__private::words::{
+        keys::{arch as _, format as _, custom as _, dtpye as _},
+        arch::moe as _,
+        task::{},
+        hardware::{},
+        dtype::{},
+        custom::preprocess as _,
+        param::{},
+    };
     use ::pipelines::__private;
     #[automatically_derived]
     impl __private::Declaration for Storyteller {

@@ -63,4 +63,9 @@ pub mod __private {
         ParametersOf, PartsOf, PlanOf, PreparedOf, Preprocess, RawOf, Route,
     };
     pub use pipeline_runtime::{DType, Hardware, Result, arch, declared, task};
+
+    /// Every word that a declaration may use, for editors to complete and explain.
+    pub mod words {
+        pipeline_macros::__words!();
+    }
 }

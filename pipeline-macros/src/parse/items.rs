@@ -1,22 +1,47 @@
 //! The list in the parentheses of an attribute, read so that one mistake hides nothing after it.
 
-use darling::ast::{MetaNameValueInvalidExpr, NestedMeta};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::discouraged::Speculative;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Meta, MetaNameValue, Path, Result, Token};
+use syn::{Error, Expr, Lit, Path, Result, Token};
 
 /// What stands between commas. What cannot be parsed ends at the next comma, so that it hides nothing after it.
-pub(super) struct Items(pub(super) Vec<Result<NestedMeta>>);
+pub(super) struct Items(pub(super) Vec<Result<Item>>);
 
-impl Items {
-    pub(super) fn parse(input: ParseStream<'_>) -> Result<Items> {
+/// What may stand between two commas.
+pub(super) enum Item {
+    Entry(Entry),
+    /// A value without a key.
+    Value(Lit),
+}
+
+/// One `key`, `key = value` or `key(...)`.
+pub(crate) struct Entry {
+    pub(super) key: Path,
+    pub(super) given: Given,
+}
+
+/// What stands behind a key.
+pub(super) enum Given {
+    Nothing,
+    Value(Expr),
+    /// What stands behind `=` and is no expression, or nothing.
+    Unreadable(TokenStream),
+    /// What stands in parentheses.
+    List(TokenStream),
+}
+
+impl Parse for Items {
+    fn parse(input: ParseStream<'_>) -> Result<Items> {
         let mut items = Vec::new();
         while !input.is_empty() {
-            let item = Items::ended(input, key_value).or_else(|_| Items::ended(input, NestedMeta::parse));
-            items.push(match item {
-                Ok(item) => Ok(item),
-                Err(error) => Items::unreadable(input, error)?,
+            let ahead = input.fork();
+            items.push(match Item::parse(&ahead) {
+                Ok(item) if ends(&ahead) => {
+                    input.advance_to(&ahead);
+                    Ok(item)
+                }
+                _ => Err(Error::new_spanned(until_comma(input)?, "expected `key = value`")),
             });
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
@@ -24,46 +49,38 @@ impl Items {
         }
         Ok(Items(items))
     }
+}
 
-    /// Parses what ends at a comma, or else parses nothing.
-    fn ended(input: ParseStream<'_>, parse: fn(ParseStream<'_>) -> Result<NestedMeta>) -> Result<NestedMeta> {
-        let ahead = input.fork();
-        let item = parse(&ahead)?;
-        if !ahead.is_empty() && !ahead.peek(Token![,]) {
-            return Err(ahead.error("expected `,`"));
+impl Parse for Item {
+    fn parse(input: ParseStream<'_>) -> Result<Item> {
+        if input.peek(Lit) && !input.peek2(Token![=]) {
+            return input.parse().map(Item::Value);
         }
-        input.advance_to(&ahead);
-        Ok(item)
-    }
-
-    /// `key =` and then something, or nothing of the kind.
-    fn unreadable(input: ParseStream<'_>, error: Error) -> Result<Result<NestedMeta>> {
-        let ahead = input.fork();
-        let key = ahead.call(Path::parse_mod_style).and_then(|path| Ok((path, ahead.parse::<Token![=]>()?)));
-        if key.is_ok() {
-            input.advance_to(&ahead);
-        }
-        let value = until_comma(input)?;
-        Ok(match key {
-            Ok((path, eq_token)) => {
-                let error = error.into();
-                Ok(NestedMeta::NameValueInvalidExpr(MetaNameValueInvalidExpr {
-                    path,
-                    eq_token,
-                    value,
-                    error,
-                }))
+        let key = input.call(Path::parse_mod_style)?;
+        let given = if input.peek(Token![=]) {
+            input.parse::<Token![=]>()?;
+            let ahead = input.fork();
+            match ahead.parse::<Expr>() {
+                Ok(value) if ends(&ahead) => {
+                    input.advance_to(&ahead);
+                    Given::Value(value)
+                }
+                _ => Given::Unreadable(until_comma(input)?),
             }
-            Err(_) => Err(Error::new_spanned(value, "expected `key = value`")),
-        })
+        } else if ends(input) {
+            Given::Nothing
+        } else {
+            match input.parse()? {
+                TokenTree::Group(group) => Given::List(group.stream()),
+                other => return Err(Error::new_spanned(other, "expected `=`")),
+            }
+        };
+        Ok(Item::Entry(Entry { key, given }))
     }
 }
 
-/// `key = value`, where darling would make `-1` one literal, which has no place for all of it.
-fn key_value(input: ParseStream<'_>) -> Result<NestedMeta> {
-    let path = input.call(Path::parse_mod_style)?;
-    let (eq_token, value) = (input.parse()?, input.parse()?);
-    Ok(NestedMeta::Meta(Meta::NameValue(MetaNameValue { path, eq_token, value })))
+fn ends(input: ParseStream<'_>) -> bool {
+    input.is_empty() || input.peek(Token![,])
 }
 
 /// The tokens before the next comma outside `<...>`.

@@ -19,6 +19,7 @@ use quote::quote_spanned;
 
 use crate::error::Errors;
 use crate::model::{Architecture, Outline, Pipeline, Task};
+use crate::parse::words::Words;
 use crate::parse::{Arguments, Declared};
 
 /// A parameter as declared, for the rules, and where it stands.
@@ -34,10 +35,11 @@ struct DeclaredValue {
 pub(crate) fn validate(
     arguments: &Arguments,
     declared: Declared,
+    words: Words,
     manifest_directory: Option<&Path>,
     errors: &mut Errors,
 ) -> Result<Pipeline, Box<Outline>> {
-    let Declared { item, fields } = declared;
+    let Declared { item, written, fields, .. } = declared;
     let (architecture, certain) = words::architecture(arguments, &item.ident, errors);
     let spec = if certain { spec_of(&architecture) } else { None };
     let task = words::task(arguments, &architecture, errors);
@@ -60,7 +62,7 @@ pub(crate) fn validate(
     let subjects = shared::Subjects { arguments, name: &item.ident, values: &values, parts: &parts };
     shared::check(spec, &task, &hardware, dtype, checkpoint.as_deref(), &subjects, errors);
     let crate_path = crate_path(arguments, &item.ident);
-    let outline = Outline { item, crate_path, architecture, task, stages };
+    let outline = Outline { item, written, words, crate_path, architecture, task, stages };
     let model = checkpoint.and_then(|checkpoint| model::declared(arguments, manifest_directory, &checkpoint));
     if errors.is_empty() {
         Ok(Pipeline { outline, hardware, model, dtype, parts, fields })
