@@ -5,26 +5,22 @@ const _: () = {
     use ::pipelines::__private::words::{
         keys::{arch as _, format as _, custom as _, dtpye as _},
         arch::moe as _,
-        task::{},
-        hardware::{},
-        dtype::{},
         custom::preprocess as _,
-        param::{},
     };
     use ::pipelines::__private;
     #[automatically_derived]
     impl __private::Declaration for Storyteller {
         type Architecture = __private::arch::Moe;
         type Task = __private::task::TextGeneration;
-        const NAME: &'static ::core::primitive::str = "Storyteller";
+        const NAME: &'static __private::str = "Storyteller";
         const HARDWARE: &'static [__private::Hardware] = &[];
-        const MODEL: ::core::option::Option<__private::DeclaredModel> = ::core::option::Option::None;
-        const DTYPE: ::core::option::Option<__private::DType> = ::core::option::Option::None;
+        const MODEL: __private::Option<__private::DeclaredModel> = __private::None;
+        const DTYPE: __private::Option<__private::DType> = __private::None;
         fn configure(
             &self,
             _parameters: &mut __private::ParametersOf<Self>,
         ) -> __private::Result<()> {
-            ::core::result::Result::Ok(())
+            __private::Ok(())
         }
     }
     #[automatically_derived]

@@ -8,15 +8,17 @@ use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 /// The lists of words, by the module of `pipelines::__private::words` where each is explained.
 pub(crate) const LISTS: [&str; 7] = ["keys", "arch", "task", "hardware", "dtype", "custom", "param"];
 
-/// The words of each list, in the order of [`LISTS`].
-pub(crate) struct Words(pub(crate) [Vec<Ident>; LISTS.len()]);
+/// The words of each list that is asked for, in the order of [`LISTS`].
+pub(crate) struct Words(pub(crate) [Option<Vec<Ident>>; LISTS.len()]);
 
 impl Words {
     /// The words of `#[pipeline(...)]` and of every `#[param(...)]`.
     pub(crate) fn of(arguments: TokenStream, params: impl IntoIterator<Item = TokenStream>) -> Words {
         let mut words = Words(Default::default());
+        words.list("keys");
         words.add(arguments, "keys");
         for param in params {
+            words.list("param");
             words.add(param, "param");
         }
         words
@@ -44,6 +46,7 @@ impl Words {
     fn add_value(&mut self, key: Option<Ident>, value: Vec<TokenTree>) {
         let key = key.map(|key| key.to_string());
         let Some(list) = LISTS.iter().find(|list| key.as_deref() == Some(**list)) else { return };
+        self.list(list);
         let tokens = value.into_iter().skip_while(|token| is_punct(token, '='));
         self.add_words(list, tokens);
     }
@@ -90,12 +93,15 @@ impl Words {
             _ => None,
         };
         let name = name.map_or_else(|| text.to_owned(), identifier);
-        if let Some(number) = LISTS.iter().position(|other| *other == list)
-            && let Ok(mut word) = syn::parse_str::<Ident>(&name)
-        {
+        if let Ok(mut word) = syn::parse_str::<Ident>(&name) {
             word.set_span(span);
-            self.0[number].push(word);
+            self.list(list).push(word);
         }
+    }
+
+    fn list(&mut self, list: &str) -> &mut Vec<Ident> {
+        let number = LISTS.iter().position(|other| *other == list).expect("it is one of the lists");
+        self.0[number].get_or_insert_default()
     }
 }
 

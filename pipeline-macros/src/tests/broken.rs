@@ -4,6 +4,7 @@ use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::quote;
 
 use crate::attribute::{guarded, pipeline};
+use crate::parse::item::without_params;
 
 fn arguments() -> TokenStream {
     quote!(
@@ -51,8 +52,7 @@ fn broken(tokens: &TokenStream) -> Vec<TokenStream> {
         };
         all.push(before.iter().cloned().collect());
         all.push(with(TokenStream::new()));
-        for stray in [quote!(,), quote!(=), quote!(ar), quote!([]), quote!(1.5), quote!(#[param]), quote!(<)]
-        {
+        for stray in [quote!(,), quote!(=), quote!(ar), quote!([]), quote!(1.5), quote!(<)] {
             all.push(with(quote!(#stray #token)));
         }
         if let TokenTree::Group(group) = token {
@@ -63,31 +63,37 @@ fn broken(tokens: &TokenStream) -> Vec<TokenStream> {
     all
 }
 
-fn expanded(arguments: TokenStream, item: TokenStream) -> String {
-    let text = pipeline(arguments.clone(), item.clone(), None).to_string();
+/// The expansion as text and as tokens.
+fn expanded(arguments: TokenStream, item: TokenStream) -> (String, TokenStream) {
+    let tokens = pipeline(arguments.clone(), item.clone(), None);
+    let text = tokens.to_string();
     assert!(!text.contains("panicked"), "#[pipeline({arguments})] {item}\n{text}");
     assert!(!text.contains("# [param"), "#[pipeline({arguments})] {item}\n{text}");
-    text
+    (text, tokens)
 }
 
 #[test]
 fn no_argument_makes_the_struct_vanish() {
-    let mut declared = item();
-    declared = crate::parse::item::without_params(declared, &mut Vec::new());
-    let written = declared.to_string();
+    let written = without_params(item(), &mut Vec::new()).to_string();
     let all = broken(&arguments());
     assert!(all.len() > 400, "{}", all.len());
     for arguments in all {
-        let text = expanded(arguments.clone(), item());
+        let (text, _) = expanded(arguments.clone(), item());
         assert!(text.starts_with(&written), "#[pipeline({arguments})]\n{text}");
         let implemented = "__private :: Declaration for Storyteller < 'a , T >";
         assert!(text.contains(implemented), "#[pipeline({arguments})]\n{text}");
     }
 }
 
-fn before_the_struct(item: &TokenStream) -> bool {
-    let text = item.to_string();
-    text.find("# [param]").is_some_and(|param| param < text.find("temperature").unwrap_or(text.len()))
+/// Every identifier, at any depth.
+fn names(tokens: TokenStream, names: &mut Vec<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(name) => names.push(name.to_string()),
+            TokenTree::Group(group) => self::names(group.stream(), names),
+            _ => {}
+        }
+    }
 }
 
 #[test]
@@ -96,11 +102,13 @@ fn no_token_makes_the_struct_vanish() {
     let all = broken(&item());
     assert!(all.len() > 600, "{}", all.len());
     let mut unreadable = 0;
-    // Of `#[param]` on the struct itself the compiler says that there is no such attribute.
-    for item in all.into_iter().filter(|item| !before_the_struct(item)) {
-        let text = expanded(valid.clone(), item.clone());
-        let written = crate::parse::item::without_params(item.clone(), &mut Vec::new()).to_string();
-        assert!(text.starts_with(&written), "{item}\n{text}");
+    for item in all {
+        let (text, tokens) = expanded(valid.clone(), item.clone());
+        let mut written = Vec::new();
+        names(without_params(item.clone(), &mut Vec::new()), &mut written);
+        let mut emitted = Vec::new();
+        names(tokens, &mut emitted);
+        assert!(emitted.starts_with(&written), "{item}\n{text}");
         unreadable += usize::from(text.contains("compile_error"));
     }
     assert!(unreadable > 300, "{unreadable}");
@@ -111,7 +119,7 @@ fn fields_that_cannot_be_read_leave_a_pipeline() {
     for fields in
         [quote!(temperature), quote!(temperature: , seed: u64), quote!(#[param(default = 1)] 5: usize)]
     {
-        let text = expanded(quote!(arch = moe, route = route), quote!(struct Storyteller { #fields }));
+        let (text, _) = expanded(quote!(arch = moe, route = route), quote!(struct Storyteller { #fields }));
         for part in ["Declaration for Storyteller", "Route for Storyteller", "compile_error"] {
             assert!(text.contains(part), "{part}: {text}");
         }
