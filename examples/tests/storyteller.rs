@@ -475,5 +475,9 @@ fn other_weights_than_the_checked_ones_are_refused() {
     let (told, said) = run();
     assert!(!told);
     assert!(said.contains("holds other weights than the ones that were checked while compiling"), "{said}");
-    assert!(said.contains("compile again, or call `from_pretrained`"), "{said}");
+    let expected = Storyteller::MODEL.and_then(|model| model.header_hash).unwrap();
+    assert!(
+        said.contains(&format!("expected {expected:016x}); compile again, or call `from_pretrained`")),
+        "{said}"
+    );
 }

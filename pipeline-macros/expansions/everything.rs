@@ -14,8 +14,18 @@ where
     #[cfg(feature = "rhymes")]
     rhymes: Rhymes,
 }
-#[allow(deprecated, trivial_bounds, unused_qualifications)]
+#[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
+    #[cfg(rust_analyzer)]
+    use renamed::pipelines::__private::words::{
+        keys::{arch as _, task as _, hardware as _, dtype as _, route as _, custom as _},
+        arch::moe as _,
+        task::{},
+        hardware::rocm as _,
+        dtype::bf16 as _,
+        custom::{infer as _, format as _},
+        param::{default as _, range as _, default as _, default as _, default as _},
+    };
     use renamed::pipelines::__private;
     #[automatically_derived]
     impl<'a, T: Send + Sync, const N: usize> __private::Declaration for Poet<'a, T, N>
@@ -24,10 +34,10 @@ const _: () = {
     {
         type Architecture = __private::arch::Moe;
         type Task = crate::tasks::Rhyme;
-        const NAME: &'static ::core::primitive::str = "Poet";
+        const NAME: &'static __private::str = "Poet";
         const HARDWARE: &'static [__private::Hardware] = &[__private::Hardware::Rocm];
-        const MODEL: ::core::option::Option<__private::DeclaredModel> = ::core::option::Option::None;
-        const DTYPE: ::core::option::Option<__private::DType> = ::core::option::Option::Some(
+        const MODEL: __private::Option<__private::DeclaredModel> = __private::None;
+        const DTYPE: __private::Option<__private::DType> = __private::Some(
             __private::DType::BF16,
         );
         fn configure(
@@ -45,7 +55,7 @@ const _: () = {
             #[cfg(feature = "capacity")]
             __private::set(&mut parameters.capacity_factor, &self.capacity_factor)?;
             __private::set(&mut parameters.do_sample, &self.do_sample)?;
-            ::core::result::Result::Ok(())
+            __private::Ok(())
         }
     }
     #[automatically_derived]
@@ -57,13 +67,13 @@ const _: () = {
         fn declared() -> Self {
             Self {
                 temperature: 1.0,
-                seed: ::core::option::Option::None,
+                seed: __private::None,
                 stop: ::core::convert::From::from([
                     ::core::convert::Into::into("\n\n"),
                     ::core::convert::Into::into("END"),
                 ]),
                 #[cfg(feature = "capacity")]
-                capacity_factor: ::core::option::Option::Some(1.25),
+                capacity_factor: __private::Some(1.25),
                 do_sample: true,
                 lines: ::core::default::Default::default(),
                 #[cfg(feature = "rhymes")]

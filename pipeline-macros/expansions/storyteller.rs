@@ -4,8 +4,16 @@ struct Storyteller {
     num_active_experts: usize,
     temperature: f32,
 }
-#[allow(deprecated, trivial_bounds, unused_qualifications)]
+#[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
+    #[cfg(rust_analyzer)]
+    use ::pipelines::__private::words::{
+        keys::{arch as _, task as _, hardware as _, model as _},
+        arch::moe as _,
+        task::text_generation as _,
+        hardware::{cuda as _, rocm as _, cpu as _},
+        param::{default as _, default as _},
+    };
     use ::pipelines::__private;
     const _: &::core::primitive::str = ::core::include_str!(
         ::core::concat!(::core::env!("CARGO_MANIFEST_DIR"),
@@ -15,18 +23,18 @@ const _: () = {
     impl __private::Declaration for Storyteller {
         type Architecture = __private::arch::Moe;
         type Task = __private::task::TextGeneration;
-        const NAME: &'static ::core::primitive::str = "Storyteller";
+        const NAME: &'static __private::str = "Storyteller";
         const HARDWARE: &'static [__private::Hardware] = &[
             __private::Hardware::Cuda,
             __private::Hardware::Rocm,
             __private::Hardware::Cpu,
         ];
-        const MODEL: ::core::option::Option<__private::DeclaredModel> = ::core::option::Option::Some(__private::DeclaredModel {
+        const MODEL: __private::Option<__private::DeclaredModel> = __private::Some(__private::DeclaredModel {
             path: "checkpoints/tiny",
             manifest_directory: ::core::env!("CARGO_MANIFEST_DIR"),
-            header_hash: ::core::option::Option::Some(6944746513587113018u64),
+            header_hash: __private::Some(6944746513587113018u64),
         });
-        const DTYPE: ::core::option::Option<__private::DType> = ::core::option::Option::None;
+        const DTYPE: __private::Option<__private::DType> = __private::None;
         fn configure(
             &self,
             parameters: &mut __private::ParametersOf<Self>,
@@ -36,7 +44,7 @@ const _: () = {
                 &self.num_active_experts,
             )?;
             __private::set(&mut parameters.temperature, &self.temperature)?;
-            ::core::result::Result::Ok(())
+            __private::Ok(())
         }
     }
     #[automatically_derived]

@@ -8,7 +8,9 @@ use quote::quote;
 use syn::Error;
 
 use crate::error::{self, Errors};
-use crate::parse::{Arguments, Declared, item};
+use crate::parse::item::without_params;
+use crate::parse::words::Words;
+use crate::parse::{Arguments, Declared};
 use crate::{expand, validate};
 
 /// What becomes of `item` under `#[pipeline(arguments)]`.
@@ -19,26 +21,35 @@ pub(crate) fn pipeline(
     item: TokenStream,
     manifest_directory: Option<&Path>,
 ) -> TokenStream {
-    let first = item.clone().into_iter().next().map_or_else(Span::call_site, |token| token.span());
+    guarded(item, |item| declare(arguments, item, manifest_directory))
+}
+
+/// What `expand` makes of `item`, or, after a panic, the item and what is said of that.
+pub(crate) fn guarded(item: TokenStream, expand: impl FnOnce(TokenStream) -> TokenStream) -> TokenStream {
     let unchanged = item.clone();
-    catch_unwind(AssertUnwindSafe(|| declare(arguments, item, manifest_directory))).unwrap_or_else(|panic| {
+    catch_unwind(AssertUnwindSafe(|| expand(item))).unwrap_or_else(|panic| {
+        let first = unchanged.clone().into_iter().next().map_or_else(Span::call_site, |token| token.span());
         let bug = Error::new(first, error::bug(panic.as_ref())).to_compile_error();
-        quote!(#unchanged #bug)
+        let written = without_params(unchanged, &mut Vec::new());
+        quote!(#written #bug)
     })
 }
 
 fn declare(arguments: TokenStream, item: TokenStream, manifest_directory: Option<&Path>) -> TokenStream {
-    let item = match item::parse(item) {
-        Ok(item) => item,
+    let mut errors = Errors::new();
+    let words = arguments.clone();
+    let arguments = Arguments::parse(arguments, &mut errors);
+    let mut declared = match Declared::parse(item, &mut errors) {
+        Ok(declared) => declared,
         Err((item, error)) => {
+            // What the attribute says means nothing on anything but a struct.
+            errors.into_compile_errors();
             let error = error.to_compile_error();
             return quote!(#item #error);
         }
     };
-    let mut errors = Errors::new();
-    let arguments = Arguments::parse(arguments, &mut errors);
-    let declared = Declared::parse(item, &mut errors);
-    let code = match validate::validate(&arguments, declared, manifest_directory, &mut errors) {
+    let words = Words::of(words, std::mem::take(&mut declared.params));
+    let code = match validate::validate(&arguments, declared, words, manifest_directory, &mut errors) {
         Ok(pipeline) => expand::expand(&pipeline),
         Err(outline) => expand::stub(&outline),
     };

@@ -57,8 +57,8 @@ fn cached(
 fn files(checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
     let directory = checkpoint.directory();
     let weights = checkpoint.files().iter().map(|file| directory.join(&file.name)).collect::<Vec<_>>();
-    let tokenizer = directory.join("tokenizer.json");
-    [directory.to_owned(), tokenizer].into_iter().chain(checkpoint.tracked().to_vec()).chain(weights)
+    let beside = ["model.safetensors.index.json", "tokenizer.json"].map(|file| directory.join(file));
+    [directory.to_owned()].into_iter().chain(beside).chain(checkpoint.tracked().to_vec()).chain(weights)
 }
 
 fn stamp(path: &Path) -> Stamp {

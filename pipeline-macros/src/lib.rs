@@ -11,6 +11,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod words;
 
 use proc_macro::TokenStream;
 
@@ -131,4 +132,11 @@ use proc_macro::TokenStream;
 pub fn pipeline(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let manifest_directory = std::env::var_os("CARGO_MANIFEST_DIR").map(std::path::PathBuf::from);
     attribute::pipeline(arguments.into(), item.into(), manifest_directory.as_deref()).into()
+}
+
+/// The items behind the words of declarations, for `pipelines::__private::words` alone.
+#[doc(hidden)]
+#[proc_macro]
+pub fn __words(_: TokenStream) -> TokenStream {
+    words::words().into()
 }

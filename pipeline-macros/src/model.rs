@@ -1,8 +1,10 @@
 //! Second step: what a declaration means. `expand` sees this and nothing else.
 
 use pipeline_schema::{ArchitectureSpec, DType, Hardware, TaskSpec};
-use proc_macro2::{Ident, Span};
+use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Expr, ItemStruct, LitBool, LitStr, Member, Path, Type};
+
+use crate::parse::words::Words;
 
 /// A declaration in which no rule is broken.
 pub(crate) struct Pipeline {
@@ -16,8 +18,12 @@ pub(crate) struct Pipeline {
 
 /// As much of a declaration as can be told in spite of mistakes in the rest.
 pub(crate) struct Outline {
-    /// The struct as written, without `#[param]`.
+    /// The struct as written, without `#[param]`; without fields where they cannot be read.
     pub(crate) item: ItemStruct,
+    /// The tokens to emit for it.
+    pub(crate) written: TokenStream,
+    /// What an editor looks up.
+    pub(crate) words: Words,
     pub(crate) crate_path: Path,
     pub(crate) architecture: Architecture,
     pub(crate) task: Task,

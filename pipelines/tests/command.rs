@@ -282,8 +282,18 @@ fn prepare_writes_what_the_compiler_checks_without_the_checkpoint() {
     assert_eq!(fs::read_dir(root.join(".pipelines")).unwrap().count(), 1);
     succeeds(&check);
 
+    // It says the same however the checkpoint is written.
     let config = directory.join("config.json");
     let original = fs::read_to_string(&config).unwrap();
+    let fields: serde_json::Map<String, Value> = serde_json::from_str(&original).unwrap();
+    let reversed: Vec<String> =
+        fields.iter().rev().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str()))).collect();
+    fs::write(&config, format!("{{{}}}", reversed.join(",\t"))).unwrap();
+    succeeds(&check);
+    fs::remove_file(&snapshot).unwrap();
+    succeeds(&prepare);
+    assert_eq!(fs::read_to_string(&snapshot).unwrap(), written);
+
     fs::write(&config, original.replace("\"num_local_experts\": 8", "\"num_local_experts\": 9")).unwrap();
     refused(&check, ".pipelines/checkpoints--storyteller.json: stale, the checkpoint says otherwise; run");
     assert_eq!(fs::read_to_string(&snapshot).unwrap(), written);
@@ -303,6 +313,13 @@ fn prepare_writes_what_the_compiler_checks_without_the_checkpoint() {
 /// What `bench --json` wrote, a line each.
 fn lines_of_json(said: &str) -> Vec<Value> {
     said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What a checkout without the checkpoints is checked against: it is committed.
+#[test]
+fn the_snapshots_of_the_examples_are_up_to_date() {
+    let said = succeeds(&["prepare", "--check", &workspace().join("examples").display().to_string()]);
+    assert!(said.contains("checkpoints--storyteller-moe.json: up to date"), "{said}");
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! The number formats that weights are stored and computed in.
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 /// A number format, with the names that safetensors, `config.json` and a declaration use for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
     /// 32-bit IEEE floating point.
     F32,
@@ -49,5 +48,12 @@ impl DType {
 impl std::fmt::Display for DType {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name())
+    }
+}
+
+/// Written by its name. By hand, as the derive would take longer to build than the rest of this crate.
+impl Serialize for DType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }

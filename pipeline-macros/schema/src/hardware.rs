@@ -1,13 +1,12 @@
 //! Where a pipeline may run.
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 use crate::dtype::DType;
 use crate::suggest;
 
 /// A kind of hardware, in the words of `hardware = [...]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hardware {
     /// The processor, with AVX-512, AVX2 or portable kernels chosen at run time.
     Cpu,
@@ -94,5 +93,12 @@ impl Hardware {
 impl std::fmt::Display for Hardware {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(self.name())
+    }
+}
+
+/// Written by its name. By hand, as the derive would take longer to build than the rest of this crate.
+impl Serialize for Hardware {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }

@@ -14,14 +14,14 @@ pub(super) fn declaration(pipeline: &Pipeline) -> TokenStream {
     let hardware = quote_spanned!(at_name=> &[#(__private::Hardware::#hardware),*]);
     let model = match &pipeline.model {
         Some(model) => model_constant(model),
-        None => quote_spanned!(at_name=> ::core::option::Option::None),
+        None => quote_spanned!(at_name=> __private::None),
     };
     let dtype = match pipeline.dtype {
         Some(dtype) => {
             let dtype = format_ident!("{dtype:?}", span = at_name);
-            quote_spanned!(at_name=> ::core::option::Option::Some(__private::DType::#dtype))
+            quote_spanned!(at_name=> __private::Some(__private::DType::#dtype))
         }
-        None => quote_spanned!(at_name=> ::core::option::Option::None),
+        None => quote_spanned!(at_name=> __private::None),
     };
     let parts = parts::constant(&pipeline.parts);
     let settings: Vec<_> = pipeline.fields.iter().filter_map(setting).collect();
@@ -51,14 +51,14 @@ pub(super) fn implementation(
         impl #impl_generics __private::Declaration for #ident #ty_generics #where_clause {
             type Architecture = #architecture;
             type Task = #task;
-            const NAME: &'static ::core::primitive::str = #name;
+            const NAME: &'static __private::str = #name;
             const HARDWARE: &'static [__private::Hardware] = #hardware;
-            const MODEL: ::core::option::Option<__private::DeclaredModel> = #model;
-            const DTYPE: ::core::option::Option<__private::DType> = #dtype;
+            const MODEL: __private::Option<__private::DeclaredModel> = #model;
+            const DTYPE: __private::Option<__private::DType> = #dtype;
             #parts
             fn configure(&self, #parameters: &mut __private::ParametersOf<Self>) -> __private::Result<()> {
                 #(#settings)*
-                ::core::result::Result::Ok(())
+                __private::Ok(())
             }
         }
     }
@@ -87,10 +87,10 @@ fn task_type(task: &Task) -> TokenStream {
 fn model_constant(model: &Model) -> TokenStream {
     let Model { path, header_hash, .. } = model;
     quote_spanned! {at(path.span())=>
-        ::core::option::Option::Some(__private::DeclaredModel {
+        __private::Some(__private::DeclaredModel {
             path: #path,
             manifest_directory: ::core::env!("CARGO_MANIFEST_DIR"),
-            header_hash: ::core::option::Option::Some(#header_hash),
+            header_hash: __private::Some(#header_hash),
         })
     }
 }

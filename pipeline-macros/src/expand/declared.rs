@@ -1,9 +1,9 @@
 //! `impl Declared`: the struct with its defaults.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote_spanned;
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{WhereClause, parse_quote_spanned};
+use syn::{Type, WhereClause};
 
 use super::{at, stages};
 use crate::model::{Default, DefaultValue, Field, Outline, Pipeline, Role};
@@ -12,7 +12,7 @@ pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     let item = &pipeline.outline.item;
     let ident = &item.ident;
     let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
-    let where_clause = bounds(where_clause.cloned(), &pipeline.fields);
+    let where_clause = bounds(where_clause, &pipeline.fields);
     let values = pipeline.fields.iter().map(initial_value);
     let unlisted = stages::unlisted(&pipeline.outline);
     quote_spanned! {at(ident.span())=>
@@ -31,15 +31,17 @@ pub(super) fn loadable_as_part(outline: &Outline) -> TokenStream {
     let ident = &outline.item.ident;
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     let span = at(ident.span());
-    let mut where_clause = where_clause.cloned().unwrap_or_else(|| parse_quote_spanned!(span=> where));
-    where_clause.predicates.push(parse_quote_spanned! {span=>
-        for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static
-    });
+    let predicates = where_clause.map(|clause| &clause.predicates);
+    let comma = predicates.filter(|all| !all.is_empty() && !all.trailing_punct()).map(|_| quote!(,));
     let unlisted = stages::unlisted(outline);
     quote_spanned! {span=>
         #[automatically_derived]
         #unlisted
-        impl #impl_generics __private::LoadableAsPart for #ident #ty_generics #where_clause {
+        impl #impl_generics __private::LoadableAsPart for #ident #ty_generics
+        where
+            #predicates #comma
+            for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static,
+        {
             type This = Self;
         }
     }
@@ -48,17 +50,29 @@ pub(super) fn loadable_as_part(outline: &Outline) -> TokenStream {
 /// The user's own fields have a default if their types do.
 ///
 /// `for<'declared>` makes the compiler ask only where the default is used: a struct with a field that has none is
-/// a pipeline too, built by hand.
-fn bounds(where_clause: Option<WhereClause>, fields: &[Field]) -> Option<WhereClause> {
-    let own = fields.iter().filter(|field| matches!(field.role, Role::Own) && field.conditions.is_empty());
-    let mut where_clause = where_clause;
-    for field in own {
-        let ty = &field.ty;
-        let span = at(ty.span());
-        let clause = where_clause.get_or_insert_with(|| parse_quote_spanned!(span=> where));
-        clause.predicates.push(parse_quote_spanned!(span=> for<'declared> #ty: ::core::default::Default));
+/// a pipeline too, built by hand. It is not asked of types that everybody knows to have one, which would take time.
+fn bounds(where_clause: Option<&WhereClause>, fields: &[Field]) -> TokenStream {
+    let own = fields.iter().filter(|field| {
+        matches!(field.role, Role::Own) && field.conditions.is_empty() && !always_has_default(&field.ty)
+    });
+    let own: Vec<_> = own
+        .map(|Field { ty, .. }| quote_spanned!(at(ty.span())=> for<'declared> #ty: ::core::default::Default,))
+        .collect();
+    match where_clause {
+        None if own.is_empty() => TokenStream::new(),
+        None => quote!(where #(#own)*),
+        Some(WhereClause { where_token, predicates, .. }) => {
+            let comma = (!predicates.is_empty() && !predicates.trailing_punct()).then(|| quote!(,));
+            quote!(#where_token #predicates #comma #(#own)*)
+        }
     }
-    where_clause
+}
+
+fn always_has_default(ty: &Type) -> bool {
+    const KNOWN: [&str; 10] = ["bool", "f32", "f64", "u8", "u32", "u64", "usize", "String", "Vec", "Option"];
+    let Type::Path(path) = ty else { return false };
+    let name = path.path.segments.last().filter(|_| path.qself.is_none());
+    name.is_some_and(|last| KNOWN.iter().any(|known| last.ident == known))
 }
 
 fn initial_value(field: &Field) -> TokenStream {
@@ -68,7 +82,7 @@ fn initial_value(field: &Field) -> TokenStream {
         Role::Own => quote_spanned!(at_type=> ::core::default::Default::default()),
         Role::Param(param) => match &param.default {
             Some(default) => default_value(default, at_type),
-            None => quote_spanned!(at_type=> ::core::option::Option::None),
+            None => quote_spanned!(at_type=> __private::None),
         },
     };
     quote_spanned!(at_type=> #(#conditions)* #member: #value)
@@ -87,5 +101,5 @@ fn default_value(default: &Default, at_type: Span) -> TokenStream {
         }
         DefaultValue::Other(expr) => quote_spanned!(at_type=> #expr),
     };
-    if default.optional { quote_spanned!(at_type=> ::core::option::Option::Some(#value)) } else { value }
+    if default.optional { quote_spanned!(at_type=> __private::Some(#value)) } else { value }
 }

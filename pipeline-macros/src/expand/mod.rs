@@ -6,6 +6,7 @@ mod parts;
 mod stages;
 mod stub;
 mod tracking;
+mod words;
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
@@ -33,11 +34,13 @@ pub(crate) fn expand(pipeline: &Pipeline) -> TokenStream {
 ///
 /// The lints are those that judge what a user wrote: generated code is not theirs to mend.
 fn wrap(outline: &Outline, impls: TokenStream) -> TokenStream {
-    let Outline { item, crate_path, .. } = outline;
+    let Outline { item, written, crate_path, .. } = outline;
+    let words = words::words(outline);
     quote_spanned! {at(item.ident.span())=>
-        #item
-        #[allow(deprecated, trivial_bounds, unused_qualifications)]
+        #written
+        #[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
         const _: () = {
+            #words
             use #crate_path::__private;
             #impls
         };

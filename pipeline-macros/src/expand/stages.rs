@@ -34,25 +34,35 @@ fn streams(stage: &Stage) -> bool {
 pub(super) fn by_architecture(outline: &Outline, stage: StageName) -> TokenStream {
     let span = home(outline);
     let method = Ident::new(stage.word(), span);
-    let Signature { arguments, .. } = signature(stage, span);
-    let body = quote_spanned!(span=> __private::declared::#method::<Self>(call, #arguments));
-    implementation(outline, stage, body)
+    implementation(
+        outline,
+        stage,
+        |arguments| quote_spanned!(span=> __private::declared::#method::<Self>(call, #arguments)),
+    )
 }
 
 /// A function of another signature is reported on its path in the attribute. The parentheses keep the compiler from
 /// taking a function that does not exist for a method.
 fn by_function(outline: &Outline, stage: StageName, path: &syn::Path) -> TokenStream {
     let span = at(path.span());
-    let Signature { arguments, .. } = signature(stage, span);
-    implementation(outline, stage, quote_spanned!(span=> (#path)(self, call, #arguments)))
+    implementation(outline, stage, |_| {
+        let Signature { arguments, .. } = signature(stage, span);
+        quote_spanned!(span=> (#path)(self, call, #arguments))
+    })
 }
 
-fn implementation(outline: &Outline, stage: StageName, body: TokenStream) -> TokenStream {
+/// `body` is given the arguments as they are called here.
+fn implementation(
+    outline: &Outline,
+    stage: StageName,
+    body: impl FnOnce(TokenStream) -> TokenStream,
+) -> TokenStream {
     let ident = &outline.item.ident;
     let span = home(outline);
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     let (name, method) = (Ident::new(stage.trait_name(), span), Ident::new(stage.word(), span));
-    let Signature { inputs, result, extra, .. } = signature(stage, span);
+    let Signature { inputs, arguments, result, extra } = signature(stage, span);
+    let body = body(arguments);
     let unlisted = unlisted(outline);
     quote_spanned! {span=>
         #[automatically_derived]

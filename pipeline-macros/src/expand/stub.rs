@@ -11,7 +11,7 @@ pub(crate) fn stub(outline: &Outline) -> TokenStream {
     let ident = &outline.item.ident;
     let span = at(ident.span());
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
-    let none = || quote_spanned!(span=> ::core::option::Option::None);
+    let none = || quote_spanned!(span=> __private::None);
     let declaration = declaration::implementation(
         outline,
         quote_spanned!(span=> &[]),

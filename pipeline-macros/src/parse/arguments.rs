@@ -7,7 +7,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ExprPath, Lit, LitStr, Path, Result, Token};
 
-use super::keys::{self, Entry, PIPELINE_KEYS, PipelineKeys, Unknown};
+use super::keys::{self, Entries, Entry, PIPELINE_KEYS};
 use super::value::{Word, ungroup};
 use crate::error::Errors;
 use crate::model::StageName;
@@ -49,34 +49,31 @@ pub(crate) struct PartArgument {
 
 impl Arguments {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Arguments {
-        let (mut keys, complete): (PipelineKeys, _) = keys::read(tokens, &PIPELINE_KEYS, errors);
-        let parts = parts(&mut keys.unknown);
-        keys.unknown.check(&PIPELINE_KEYS, errors);
-        let mut reader = Reader { errors, unreadable: Vec::new() };
+        let mut entries = Entries::read(tokens, &PIPELINE_KEYS, errors);
+        let parts = entries.unknown(&PIPELINE_KEYS, part);
+        entries.check_unknown(&PIPELINE_KEYS, errors);
+        let custom = custom(entries.all("custom"), errors);
+        let complete = entries.complete;
+        let mut reader = Reader { entries, errors, unreadable: Vec::new() };
         let mut arguments = Arguments {
-            arch: reader.read(keys.arch, "arch", |entry| word_or_type(entry, "arch = \"moe\"")),
-            task: reader.read(keys.task, "task", |entry| word_or_type(entry, "task = \"text-generation\"")),
-            hardware: reader.read(keys.hardware, "hardware", hardware),
-            model: reader.read(keys.model, "model", model),
-            dtype: reader.read(keys.dtype, "dtype", dtype),
-            crate_path: reader.read(keys.crate_path, "crate", crate_path),
-            custom: custom(keys.custom, reader.errors),
+            arch: reader.read("arch", |entry| word_or_type(entry, "arch = \"moe\"")),
+            task: reader.read("task", |entry| word_or_type(entry, "task = \"text-generation\"")),
+            hardware: reader.read("hardware", hardware),
+            model: reader.read("model", model),
+            dtype: reader.read("dtype", dtype),
+            crate_path: reader.read("crate", crate_path),
+            custom,
             parts,
             ..Arguments::default()
         };
-        for (stage, entries) in [
-            (StageName::Preprocess, keys.preprocess),
-            (StageName::Route, keys.route),
-            (StageName::Infer, keys.infer),
-            (StageName::Format, keys.format),
-        ] {
-            let function = reader
-                .read(entries, stage.word(), |entry| Ok((entry.key().clone(), function(entry, stage)?)));
+        for stage in StageName::ALL {
+            let function =
+                reader.read(stage.word(), |entry| Ok((entry.key().clone(), function(entry, stage)?)));
             arguments.overrides.extend(function.map(|(key, function)| Override { stage, key, function }));
         }
         arguments.unreadable = reader.unreadable;
         if !complete {
-            arguments.unreadable.extend(PIPELINE_KEYS);
+            arguments.unreadable.extend(keys::names(&PIPELINE_KEYS));
         }
         arguments
     }
@@ -84,18 +81,14 @@ impl Arguments {
 
 /// Reads the one value of a key and remembers the keys where that failed.
 struct Reader<'e> {
+    entries: Entries,
     errors: &'e mut Errors,
     unreadable: Vec<&'static str>,
 }
 
 impl Reader<'_> {
-    fn read<T>(
-        &mut self,
-        entries: Vec<Entry>,
-        key: &'static str,
-        read: impl FnOnce(&Entry) -> Result<T>,
-    ) -> Option<T> {
-        let entry = keys::single(entries, self.errors)?;
+    fn read<T>(&mut self, key: &'static str, read: impl FnOnce(&Entry) -> Result<T>) -> Option<T> {
+        let entry = self.entries.single(key, self.errors)?;
         let value = self.errors.ok(read(&entry));
         if value.is_none() {
             self.unreadable.push(key);
@@ -113,29 +106,18 @@ fn word_or_type(entry: &Entry, example: &str) -> Result<Word> {
     }
 }
 
-/// Takes what may be parts out of the unknown keys: those with the path of a type, whose name is in upper case.
+/// An unknown key may be a part where its value is the path of a type, whose name is in upper case.
 ///
 /// Which parts there are is up to the architecture.
-fn parts(unknown: &mut Unknown) -> Vec<PartArgument> {
-    let part = |entry: &Entry| {
-        let name = entry.key().get_ident()?.clone();
-        let pipeline = match word_or_type(entry, "").ok()? {
-            Word::Bare(ident) => Path::from(ident),
-            Word::Path(path) => path,
-            Word::Quoted(_) | Word::Dashed { .. } => return None,
-        };
-        let last = pipeline.segments.last()?.ident.to_string();
-        last.starts_with(char::is_uppercase).then_some(PartArgument { name, pipeline })
+fn part(entry: &Entry) -> Option<PartArgument> {
+    let name = entry.key().get_ident()?.clone();
+    let pipeline = match word_or_type(entry, "").ok()? {
+        Word::Bare(ident) => Path::from(ident),
+        Word::Path(path) => path,
+        Word::Quoted(_) | Word::Dashed { .. } => return None,
     };
-    let mut parts = Vec::new();
-    unknown.0.retain(|entry| match part(entry) {
-        Some(part) => {
-            parts.push(part);
-            false
-        }
-        None => true,
-    });
-    parts
+    let last = pipeline.segments.last()?.ident.to_string();
+    last.starts_with(char::is_uppercase).then_some(PartArgument { name, pipeline })
 }
 
 fn word(expr: &Expr, example: &str) -> Result<Word> {

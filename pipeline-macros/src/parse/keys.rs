@@ -1,7 +1,6 @@
 //! The keys of `#[pipeline(...)]` and `#[param(...)]`, each with its place in the source.
 
-use darling::FromMeta;
-use darling::ast::{MetaNameValueInvalidExpr, NestedMeta};
+use darling::ast::NestedMeta;
 use pipeline_schema::suggest;
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -11,81 +10,67 @@ use syn::{Error, Expr, Meta, Path, Result};
 use super::items::Items;
 use crate::error::Errors;
 
-/// The keys of `#[pipeline(...)]`. Each may stand several times here, so that we say ourselves what is wrong with it.
-#[derive(Default, FromMeta)]
-pub(crate) struct PipelineKeys {
-    #[darling(multiple)]
-    pub(crate) arch: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) task: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) hardware: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) model: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) dtype: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) preprocess: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) route: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) infer: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) format: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) custom: Vec<Entry>,
-    #[darling(multiple, rename = "crate")]
-    pub(crate) crate_path: Vec<Entry>,
-    #[darling(flatten)]
-    pub(crate) unknown: Unknown,
-}
-
-/// What `#[pipeline(...)]` takes.
-pub(crate) const PIPELINE_KEYS: [&str; 11] = [
-    "arch",
-    "task",
-    "hardware",
-    "model",
-    "dtype",
-    "preprocess",
-    "route",
-    "infer",
-    "format",
-    "custom",
-    "crate",
+/// What `#[pipeline(...)]` takes, and what an editor says of it.
+pub(crate) const PIPELINE_KEYS: [Key; 11] = [
+    Key::new(
+        "arch",
+        "The architecture: a name, or the path of a type that implements `pipelines::Architecture`.",
+    ),
+    Key::new(
+        "task",
+        "What the pipeline does, as Hugging Face calls it; the architecture's first task without it.",
+    ),
+    Key::new("hardware", "Where the pipeline may run, the most wanted first: `[cuda, rocm, cpu]`."),
+    Key::new(
+        "model",
+        "The directory of a checkpoint beside `Cargo.toml`, in quotes: read and checked while compiling.",
+    ),
+    Key::new("dtype", "The number format of the weights; the checkpoint's without it."),
+    Key::new(
+        "preprocess",
+        "The path of a function that does the first stage: inputs become what the model reads.",
+    ),
+    Key::new(
+        "route",
+        "The path of a function that does the second stage: what the model is to do is decided.",
+    ),
+    Key::new("infer", "The path of a function that does the third stage: the model runs."),
+    Key::new(
+        "format",
+        "The path of a function that does the last stage: what the model gave becomes the output.",
+    ),
+    Key::new("custom", "The stages that you implement yourself: `custom(format)` with an `impl Format`."),
+    Key::new("crate", "The path of the crate `pipelines`, where it is renamed or re-exported."),
 ];
 
-/// The keys of `#[param(...)]`.
-#[derive(Default, FromMeta)]
-pub(crate) struct ParamKeys {
-    #[darling(multiple)]
-    pub(crate) default: Vec<Entry>,
-    #[darling(multiple)]
-    pub(crate) range: Vec<Entry>,
-    #[darling(flatten)]
-    pub(crate) unknown: Unknown,
+/// What `#[param(...)]` takes.
+pub(crate) const PARAM_KEYS: [Key; 2] = [
+    Key::new(
+        "default",
+        "The value that the parameter starts with: a literal of its type, or a list of texts.",
+    ),
+    Key::new("range", "The range that the value is held to when the pipeline is loaded: `0.1..=1.5`."),
+];
+
+/// A word that stands before `=` or `(`.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
 }
 
-/// What `#[param(...)]` takes.
-pub(crate) const PARAM_KEYS: [&str; 2] = ["default", "range"];
+impl Key {
+    const fn new(name: &'static str, description: &'static str) -> Key {
+        Key { name, description }
+    }
+}
+
+/// The names of keys.
+pub(crate) fn names(keys: &'static [Key]) -> impl Iterator<Item = &'static str> + Clone {
+    keys.iter().map(|key| key.name)
+}
 
 /// One `key`, `key = value` or `key(...)`.
-#[derive(Clone)]
 pub(crate) struct Entry(NestedMeta);
-
-impl FromMeta for Entry {
-    fn from_nested_meta(item: &NestedMeta) -> darling::Result<Entry> {
-        Ok(Entry(item.clone()))
-    }
-
-    fn from_meta(item: &Meta) -> darling::Result<Entry> {
-        Ok(Entry(NestedMeta::Meta(item.clone())))
-    }
-
-    fn from_invalid_expr(item: &MetaNameValueInvalidExpr) -> darling::Result<Entry> {
-        Ok(Entry(NestedMeta::NameValueInvalidExpr(item.clone())))
-    }
-}
 
 impl Entry {
     /// The key with its place.
@@ -93,7 +78,7 @@ impl Entry {
         match &self.0 {
             NestedMeta::Meta(meta) => meta.path(),
             NestedMeta::NameValueInvalidExpr(meta) => &meta.path,
-            NestedMeta::Lit(_) => unreachable!("an entry is found by its key"),
+            NestedMeta::Lit(_) => unreachable!("a value without a key is no entry"),
         }
     }
 
@@ -129,71 +114,81 @@ impl Entry {
     }
 }
 
-/// What is no known key.
-#[derive(Clone, Default)]
-pub(crate) struct Unknown(pub(super) Vec<Entry>);
-
-impl FromMeta for Unknown {
-    fn from_list(items: &[NestedMeta]) -> darling::Result<Unknown> {
-        Ok(Unknown(items.iter().cloned().map(Entry).collect()))
-    }
+/// What an attribute says, of which every key is taken once.
+pub(crate) struct Entries {
+    entries: Vec<Entry>,
+    /// Nothing was left out: a key that is not there is missing.
+    pub(crate) complete: bool,
 }
 
-impl Unknown {
-    /// A key is one of those that the attribute takes.
-    pub(crate) fn check(&self, keys: &[&str], errors: &mut Errors) {
-        for entry in &self.0 {
-            let name = key_name(entry.key());
-            let instead = suggest::instead(&name, keys.iter().copied());
-            errors.push(entry.key(), format!("unknown key `{name}`; {instead}"));
-        }
-    }
-}
-
-/// The one entry of a key.
-///
-/// A key stands once: the first counts, every other is reported.
-pub(crate) fn single(entries: Vec<Entry>, errors: &mut Errors) -> Option<Entry> {
-    let mut entries = entries.into_iter();
-    let first = entries.next();
-    for other in entries {
-        let name = key_name(other.key());
-        errors.push(other.key(), format!("`{name}` is given twice; keep one"));
-    }
-    first
-}
-
-/// Reads the tokens of an attribute, leaving out what is no key or no value, each a mistake.
-///
-/// The second value says whether something was left out: then no key can be called missing.
-pub(crate) fn read<K: Default + FromMeta>(
-    tokens: TokenStream,
-    keys: &[&str],
-    errors: &mut Errors,
-) -> (K, bool) {
-    let before = errors.len();
-    let mut items = Vec::new();
-    for item in Items::parse.parse2(tokens).map(|items| items.0).unwrap_or_default() {
-        match item {
-            Ok(NestedMeta::Lit(value)) => {
-                let instead = suggest::one_of(keys.iter().copied());
-                errors.push(value, format!("a value without a key; {instead}, as in `{} = ...`", keys[0]));
+impl Entries {
+    /// Reads the tokens of an attribute, leaving out what is no key or no value, each a mistake.
+    pub(crate) fn read(tokens: TokenStream, keys: &'static [Key], errors: &mut Errors) -> Entries {
+        let before = errors.len();
+        let mut entries = Vec::new();
+        for item in errors.ok(Items::parse.parse2(tokens)).map(|items| items.0).unwrap_or_default() {
+            match item {
+                Ok(NestedMeta::Lit(value)) => {
+                    let instead = suggest::one_of(names(keys));
+                    let example = keys[0].name;
+                    errors.push(value, format!("a value without a key; {instead}, as in `{example} = ...`"));
+                }
+                Ok(item) => entries.push(Entry(item)),
+                Err(error) => errors.add(error),
             }
-            Ok(item) => items.push(item),
-            Err(error) => errors.add(error),
         }
+        Entries { entries, complete: errors.len() == before }
     }
-    let complete = errors.len() == before;
-    match K::from_list(&items) {
-        Ok(keys) => (keys, complete),
-        Err(error) => {
-            errors.add(error.into());
-            (K::default(), false)
+
+    /// Takes every entry of a key.
+    pub(crate) fn all(&mut self, key: &str) -> Vec<Entry> {
+        self.entries.extract_if(.., |entry| key_name(entry.key()) == key).collect()
+    }
+
+    /// Takes the one entry of a key.
+    ///
+    /// A key stands once: the first counts, every other is reported.
+    pub(crate) fn single(&mut self, key: &str, errors: &mut Errors) -> Option<Entry> {
+        let mut entries = self.all(key).into_iter();
+        let first = entries.next();
+        for other in entries {
+            errors.push(other.key(), format!("`{key}` is given twice; keep one"));
         }
+        first
+    }
+
+    /// Takes what is no known key and passes `test`.
+    pub(crate) fn unknown<T>(
+        &mut self,
+        keys: &'static [Key],
+        mut test: impl FnMut(&Entry) -> Option<T>,
+    ) -> Vec<T> {
+        let mut found = Vec::new();
+        self.entries.retain(|entry| {
+            let name = key_name(entry.key());
+            let passes = if names(keys).any(|key| key == name) { None } else { test(entry) };
+            let stays = passes.is_none();
+            found.extend(passes);
+            stays
+        });
+        found
+    }
+
+    /// A key is one of those that the attribute takes.
+    pub(crate) fn check_unknown(&mut self, keys: &'static [Key], errors: &mut Errors) {
+        self.unknown(keys, |entry| {
+            let name = key_name(entry.key());
+            let instead = suggest::instead(&name, names(keys));
+            errors.push(entry.key(), format!("unknown key `{name}`; {instead}"));
+            Some(())
+        });
     }
 }
 
 /// A key as it is written.
-pub(crate) fn key_name(key: &Path) -> String {
-    key.to_token_stream().to_string().replace(' ', "")
+fn key_name(key: &Path) -> String {
+    match key.get_ident() {
+        Some(ident) => ident.to_string(),
+        None => key.to_token_stream().to_string().replace(' ', ""),
+    }
 }

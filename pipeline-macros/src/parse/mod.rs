@@ -3,12 +3,12 @@
 pub(crate) mod arguments;
 pub(crate) mod item;
 mod items;
-mod keys;
+pub(crate) mod keys;
 pub(crate) mod param;
 pub(crate) mod value;
+pub(crate) mod words;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use item::{Declared, DeclaredField};
-pub(crate) use keys::PIPELINE_KEYS;
 pub(crate) use param::Param;
 pub(crate) use value::{Literal, Word};

@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use syn::{Attribute, Error, Expr, Meta, Path, RangeLimits, Result};
 
-use super::keys::{self, Entry, PARAM_KEYS, ParamKeys};
+use super::keys::{Entries, Entry, PARAM_KEYS};
 use super::value::{Literal, ungroup};
 use crate::error::Errors;
 
@@ -36,12 +36,12 @@ impl Param {
             }
         };
         let before = errors.len();
-        let (keys, _): (ParamKeys, _) = keys::read(tokens, &PARAM_KEYS, errors);
-        keys.unknown.check(&PARAM_KEYS, errors);
-        let default = keys::single(keys.default, errors)
+        let mut entries = Entries::read(tokens, &PARAM_KEYS, errors);
+        entries.check_unknown(&PARAM_KEYS, errors);
+        let default = entries
+            .single("default", errors)
             .and_then(|entry| errors.ok(entry.value("default = 1").cloned()));
-        let range =
-            keys::single(keys.range, errors).and_then(|entry| errors.ok(DeclaredRange::parse(&entry)));
+        let range = entries.single("range", errors).and_then(|entry| errors.ok(DeclaredRange::parse(&entry)));
         Param { word: attribute.path().clone(), default, range, unreadable: errors.len() > before }
     }
 }

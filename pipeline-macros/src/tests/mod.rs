@@ -1,10 +1,12 @@
 //! What the attribute makes of declarations, without a compiler around it.
 
+mod broken;
 #[path = "../../../ui-tests/tests/checkpoints/mod.rs"]
 mod checkpoints;
 mod expansions;
 mod mistakes;
 mod models;
+mod words;
 
 use std::path::Path;
 

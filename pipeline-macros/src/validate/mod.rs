@@ -20,6 +20,7 @@ use proc_macro2::{Ident, TokenStream};
 use self::words::{Certainty, Named};
 use crate::error::Errors;
 use crate::model::{Architecture, Outline, Pipeline, Task};
+use crate::parse::words::Words;
 use crate::parse::{Arguments, Declared};
 
 /// A parameter as declared, for the rules, and where it stands.
@@ -35,10 +36,11 @@ struct DeclaredValue {
 pub(crate) fn validate(
     arguments: &Arguments,
     declared: Declared,
+    words: Words,
     manifest_directory: Option<&Path>,
     errors: &mut Errors,
 ) -> Result<Pipeline, Box<Outline>> {
-    let Declared { item, fields } = declared;
+    let Declared { item, written, fields, .. } = declared;
     let architecture = words::architecture(arguments, &item.ident, errors);
     let spec = spec_of(&architecture);
     let task = words::task(arguments, &architecture.value, errors);
@@ -63,7 +65,7 @@ pub(crate) fn validate(
     shared::check(spec, judged, &hardware, dtype, checkpoint.as_deref(), &subjects, errors);
     let crate_path = crate_path::crate_path(arguments, manifest_directory, &item.ident);
     let (architecture, task) = runnable(architecture.value, task.value, &item.ident);
-    let outline = Outline { item, crate_path, architecture, task, stages };
+    let outline = Outline { item, written, words, crate_path, architecture, task, stages };
     let model = checkpoint.and_then(|checkpoint| model::declared(arguments, manifest_directory, &checkpoint));
     if errors.is_empty() {
         Ok(Pipeline { outline, hardware, model, dtype, parts, fields })

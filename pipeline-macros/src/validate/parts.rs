@@ -8,7 +8,8 @@ use pipeline_schema::suggest;
 
 use crate::error::Errors;
 use crate::model::{Architecture, Part};
-use crate::parse::{Arguments, PIPELINE_KEYS};
+use crate::parse::Arguments;
+use crate::parse::keys::{PIPELINE_KEYS, names};
 
 /// The pipelines that are parts of this one, each part named once.
 pub(super) fn parts(arguments: &Arguments, architecture: &Architecture, errors: &mut Errors) -> Vec<Part> {
@@ -18,7 +19,7 @@ pub(super) fn parts(arguments: &Arguments, architecture: &Architecture, errors: 
         if parts.iter().any(|before| before.name == *name) {
             errors.push(name, format!("`{name}` is given twice; keep one"));
         } else if misspelt_key(&name.to_string(), architecture) {
-            let instead = suggest::instead(&name.to_string(), PIPELINE_KEYS);
+            let instead = suggest::instead(&name.to_string(), names(&PIPELINE_KEYS));
             errors.push(name, format!("unknown key `{name}`; {instead}"));
         } else {
             parts.push(Part { name: name.clone(), pipeline: part.pipeline.clone() });
@@ -32,7 +33,7 @@ pub(super) fn parts(arguments: &Arguments, architecture: &Architecture, errors: 
 fn misspelt_key(name: &str, architecture: &Architecture) -> bool {
     match architecture {
         Architecture::Known { spec, .. } => {
-            spec.part(name).is_none() && suggest::nearest(name, PIPELINE_KEYS).is_some()
+            spec.part(name).is_none() && suggest::nearest(name, names(&PIPELINE_KEYS)).is_some()
         }
         Architecture::Own(_) => suggest::nearest(name, ["arch", "task"]).is_some(),
     }

@@ -2,6 +2,7 @@
 
 #[path = "../checkpoints/mod.rs"]
 mod checkpoints;
+mod editor;
 mod pedantic;
 mod rebuilds;
 mod renamed;

@@ -1,5 +1,6 @@
 //! The index of a checkpoint whose weights are spread over several files.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Tensors;
@@ -7,17 +8,17 @@ use super::scan::Scanner;
 use crate::problem::quoted;
 
 /// Which shard has which tensor.
-#[derive(Debug, Default)]
-pub(super) struct Index {
+#[derive(Debug)]
+pub(super) struct Index<'a> {
     /// The names of the shards, each once, sorted.
     pub(super) shards: Vec<String>,
     /// Every tensor with the number of its shard.
-    tensors: Vec<(String, usize)>,
+    tensors: Vec<(Cow<'a, str>, usize)>,
 }
 
-impl Index {
+impl<'a> Index<'a> {
     /// Parses `model.safetensors.index.json`. The error says what is wrong in which field.
-    pub(super) fn parse(json: &[u8]) -> Result<Index, String> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Index<'a>, String> {
         let mut scanner = Scanner::new(json)?;
         let mut weight_map = None;
         scanner.object("an object with `weight_map`", |scanner, key| {
@@ -80,24 +81,25 @@ pub(super) fn is_file_name(name: &str) -> bool {
 
 /// `{"model.norm.weight": "model-00002-of-00002.safetensors", ...}`, the files as numbers in order of appearance.
 #[derive(Default)]
-struct WeightMap {
+struct WeightMap<'a> {
     shards: BTreeMap<String, usize>,
-    tensors: Vec<(String, usize)>,
+    tensors: Vec<(Cow<'a, str>, usize)>,
 }
 
-impl WeightMap {
-    fn read(scanner: &mut Scanner<'_>) -> Result<WeightMap, String> {
+impl<'a> WeightMap<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<WeightMap<'a>, String> {
         let mut map = WeightMap::default();
-        let mut last = (String::new(), usize::MAX);
+        let mut last = ("", 0);
         scanner.object("an object of file names by tensor name", |scanner, name| {
-            let shard = scanner.string("the name of a file");
-            let shard = shard.map_err(|error| format!("tensor {}: {error}", quoted(&name)))?;
             // Most tensors are in the same file as the one before.
-            if last.1 == usize::MAX || last.0 != shard {
+            if !scanner.repeats(last.0) {
+                let shard = scanner.written_string("the name of a file");
+                let (raw, shard) = shard.map_err(|error| format!("tensor {}: {error}", quoted(&name)))?;
                 let next = map.shards.len();
-                last = (shard.clone().into_owned(), *map.shards.entry(shard.into_owned()).or_insert(next));
+                let number = *map.shards.entry(shard.into_owned()).or_insert(next);
+                last = (raw, number);
             }
-            map.tensors.push((name.into_owned(), last.1));
+            map.tensors.push((name, last.1));
             Ok(())
         })?;
         Ok(map)

@@ -6,6 +6,7 @@
 mod hash;
 mod index;
 mod json;
+mod plain;
 mod read;
 mod safetensors;
 mod scan;
@@ -14,6 +15,7 @@ mod tensor;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
@@ -39,6 +41,7 @@ pub struct Checkpoint {
     tracked: Vec<PathBuf>,
     tokenizer: Option<TokenizerFacts>,
     header_hash: u64,
+    tensor_problems: OnceLock<Vec<Problem>>,
 }
 
 /// What the facts were read from.
@@ -119,8 +122,8 @@ impl Checkpoint {
         &self.files
     }
 
-    /// The small JSON files that were read, `config.json` first, or the [`snapshot`]: whoever depends on the facts
-    /// depends on these.
+    /// `config.json`, or the [`snapshot`]: whoever depends on the facts depends on these. The weights and what comes
+    /// with them are told apart by [`header_hash`](Checkpoint::header_hash).
     pub fn tracked(&self) -> &[PathBuf] {
         &self.tracked
     }
@@ -159,6 +162,11 @@ impl Checkpoint {
     /// Bytes of all tensors together.
     pub fn weight_bytes(&self) -> u64 {
         self.tensors.iter().map(|(_, tensor)| tensor.range.end - tensor.range.start).sum()
+    }
+
+    /// What is wrong with the tensors, found by `check` once: that depends on nothing but the checkpoint.
+    pub(crate) fn tensor_problems(&self, check: impl FnOnce() -> Vec<Problem>) -> Vec<Problem> {
+        self.tensor_problems.get_or_init(check).clone()
     }
 
     /// Puts the checkpoint's directory before a source that begins with a file of it.

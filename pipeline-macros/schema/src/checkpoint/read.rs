@@ -1,6 +1,7 @@
 //! Reading the files of a checkpoint in their order.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
@@ -29,16 +30,13 @@ const NAMED_SHARDS: usize = 100;
 pub(super) fn read(directory: &Path, shown: &str) -> Result<Checkpoint, Problem> {
     let config = read_config(directory, shown)?;
     let model_type = model_type(&config, |field| json::shown(shown, field))?;
-    let mut tracked = vec![directory.join(CONFIG)];
     let weights = if exists(directory, WEIGHTS) {
         read_weights(directory, shown, vec![WEIGHTS.to_owned()])?
     } else if exists(directory, INDEX) {
-        let path = directory.join(INDEX);
         let index_shown = json::shown(shown, INDEX);
-        let bytes = json::read(&path, &index_shown, INDEX_LIMIT)?;
+        let bytes = json::read(&directory.join(INDEX), &index_shown, INDEX_LIMIT)?;
         let mut index = Index::parse(&bytes)
             .map_err(|error| problem(&index_shown, format!("the index is malformed: {error}")))?;
-        tracked.push(path);
         shards_exist(directory, &index_shown, &index)?;
         let weights = read_weights(directory, shown, std::mem::take(&mut index.shards))?;
         index.shards = weights.files.iter().map(|file| file.name.clone()).collect();
@@ -55,9 +53,10 @@ pub(super) fn read(directory: &Path, shown: &str) -> Result<Checkpoint, Problem>
         model_type,
         tensors: weights.tensors,
         files: weights.files,
-        tracked,
+        tracked: vec![directory.join(CONFIG)],
         tokenizer: read_tokenizer(directory, shown)?,
         header_hash: weights.header_hash,
+        tensor_problems: OnceLock::new(),
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::hash::Hasher;
 use super::json::{self, problem};
+use super::plain::{self, Plain};
 use super::scan::Scanner;
 use super::{HEADER_LIMIT, StoredDtype, TensorInfo, WeightFile};
 use crate::problem::{Problem, quoted};
@@ -92,6 +93,10 @@ pub(super) fn tensors(
 
 /// One tensor: `{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}`.
 fn tensor(scanner: &mut Scanner<'_>, file: usize) -> Result<TensorInfo, String> {
+    if let Some(Plain { dtype, shape, offsets, length }) = plain::description(scanner.rest()) {
+        scanner.advance(length);
+        return info(dtype, shape, offsets, file);
+    }
     let (mut dtype, mut shape, mut offsets) = (None, None, None);
     scanner.object("an object with `dtype`, `shape` and `data_offsets`", |scanner, field| {
         let of_field = |error: String| format!("`{field}`: {error}");
@@ -108,7 +113,16 @@ fn tensor(scanner: &mut Scanner<'_>, file: usize) -> Result<TensorInfo, String> 
     })?;
     let dtype = dtype.ok_or("`dtype` is missing")?;
     let shape = shape.ok_or("`shape` is missing")?;
-    let (start, end) = offsets.ok_or("`data_offsets` is missing")?;
+    info(dtype, shape, offsets.ok_or("`data_offsets` is missing")?, file)
+}
+
+/// A tensor whose bytes are as many as it takes.
+fn info(
+    dtype: StoredDtype,
+    shape: Vec<usize>,
+    (start, end): (u64, u64),
+    file: usize,
+) -> Result<TensorInfo, String> {
     if start > end {
         return Err(format!("`data_offsets` [{start}, {end}] end before they begin"));
     }
@@ -154,10 +168,12 @@ fn read_offsets(scanner: &mut Scanner<'_>) -> Result<(u64, u64), String> {
 /// The bytes of a tensor are as many as its shape and dtype take.
 fn check_size(dtype: &StoredDtype, shape: &[usize], bytes: u64) -> Result<(), String> {
     let Some(bits) = dtype.bits() else { return Ok(()) };
-    let needed = shape
-        .iter()
-        .try_fold(1_u64, |product, &size| product.checked_mul(size as u64))
-        .and_then(|numbers| numbers.checked_mul(u64::from(bits)));
+    let mut needed = Some(u64::from(bits));
+    let mut index = 0;
+    while index < shape.len() {
+        needed = needed.and_then(|bits| bits.checked_mul(shape[index] as u64));
+        index += 1;
+    }
     match needed {
         Some(needed) if needed % 8 == 0 && needed / 8 == bytes => Ok(()),
         Some(needed) => Err(format!(

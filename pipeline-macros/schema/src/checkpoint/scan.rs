@@ -81,6 +81,22 @@ impl<'a> Scanner<'a> {
         })
     }
 
+    /// A text, and before it how it is written, quotes included.
+    pub(super) fn written_string(&mut self, what: &str) -> Result<(&'a str, Cow<'a, str>), String> {
+        let start = self.peek_string(what)?;
+        let string = self.string(what)?;
+        Ok((&self.text[start..self.at], string))
+    }
+
+    /// Takes a text that is written as `raw` is, quotes included, if it is next.
+    pub(super) fn repeats(&mut self, raw: &str) -> bool {
+        let repeats = !raw.is_empty() && self.rest().starts_with(raw.as_bytes());
+        if repeats {
+            self.at += raw.len();
+        }
+        repeats
+    }
+
     /// A whole number from 0 to 2^64 - 1.
     pub(super) fn unsigned(&mut self, what: &str) -> Result<u64, String> {
         self.skip_space();
@@ -117,6 +133,17 @@ impl<'a> Scanner<'a> {
             self.at += "null".len();
         }
         is_null
+    }
+
+    /// What comes next, white space left out.
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        self.skip_space();
+        &self.text.as_bytes()[self.at..]
+    }
+
+    /// Takes the next `bytes` bytes, the last of which is a character of its own.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
     }
 
     /// The text of a value of any kind, for a parser that looks at it closely.

@@ -26,6 +26,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
@@ -129,6 +130,7 @@ pub fn read(manifest_directory: &Path, model: &str) -> Result<Checkpoint, Proble
         tracked: vec![file],
         tokenizer,
         header_hash,
+        tensor_problems: OnceLock::new(),
     })
 }
 

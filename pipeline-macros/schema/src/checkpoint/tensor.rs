@@ -142,6 +142,17 @@ impl Tensors {
         Some(&self.entries[index].1)
     }
 
+    /// The tensor of this name, where it is likely to follow the one that was found before.
+    ///
+    /// `place` is 0 at first and kept by the caller.
+    pub(crate) fn get_next(&self, name: &str, place: &mut usize) -> Option<&TensorInfo> {
+        if *place >= self.entries.len() || self.entries[*place].0 != name {
+            *place = self.entries.binary_search_by(|(entry, _)| entry.as_str().cmp(name)).ok()?;
+        }
+        *place += 1;
+        Some(&self.entries[*place - 1].1)
+    }
+
     /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()

@@ -160,7 +160,7 @@ pub fn check_checkpoint(checkpoint: &Checkpoint, request: &Request) -> Vec<Probl
     // Where the sizes contradict each other, the tensors cannot but be wrong, too.
     let about_sizes = |problem: &Problem| problem.subject == crate::Subject::Model;
     if !problems.iter().any(about_sizes) {
-        problems.extend(tensors::check_tensors(checkpoint, &model, head));
+        problems.extend(checkpoint.tensor_problems(|| tensors::check_tensors(checkpoint, &model, head)));
     }
     if let Some(vocab_size) = model.vocab_size() {
         problems.extend(checkpoint::tokenizer_fits_vocabulary(checkpoint, vocab_size));

@@ -14,8 +14,9 @@ const COUNTED: usize = 10_000;
 pub(super) fn check_tensors(checkpoint: &Checkpoint, model: &ModelConfig, head: Head) -> Vec<Problem> {
     let (mut missing, mut misshapen, mut not_float) =
         (AtFault::default(), AtFault::default(), AtFault::default());
+    let mut place = 0;
     for (name, shape) in model.tensors(head) {
-        let tensor = match tensor_is_there(checkpoint, &name, &shape) {
+        let tensor = match tensor_is_there(checkpoint, &name, &shape, &mut place) {
             Ok(tensor) => tensor,
             Err(words) => {
                 missing.note(words, || {
@@ -55,10 +56,11 @@ fn tensor_is_there<'a>(
     checkpoint: &'a Checkpoint,
     name: &'a str,
     shape: &'a [usize],
+    place: &mut usize,
 ) -> Result<&'a TensorInfo, Fault<'a>> {
     checkpoint
         .tensors()
-        .get(name)
+        .get_next(name, place)
         .ok_or_else(|| Box::new(move || format!("{} {shape:?}", quoted(name))) as Fault<'_>)
 }
 
