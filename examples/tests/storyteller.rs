@@ -170,6 +170,11 @@ fn a_stopped_stream_gives_what_it_has() {
     assert_eq!(response.finish_reason, FinishReason::Cancelled);
     assert_eq!(response.tokens.len(), 5);
     assert!(response.completion.starts_with(&pieces));
+    // What was begun is told of as far as it went: also after the first token alone.
+    let mut stream = teller.stream("Once upon a time").unwrap();
+    stream.next().unwrap().unwrap();
+    let response = stream.into_response().unwrap();
+    assert_eq!(response.experts.tokens.len(), response.usage.prompt_tokens + 1);
     // A dropped stream leaves the pipeline as it was.
     drop(teller.stream("Once upon a time").unwrap());
     assert!(teller.run("Once upon a time").is_ok());
@@ -266,6 +271,27 @@ fn attribution_covers_every_token_and_layer() {
     assert_eq!((balance.coefficient_of_variation.len(), balance.dropped), (6, 0));
     assert!(balance.suggested_capacity_factor >= 1.0 && balance.z_loss > 0.0);
     assert!(balance.load_balancing_loss >= 1.9, "{}", balance.load_balancing_loss);
+}
+
+/// Prompts that take more than one pass through the model together are told of as if each were alone.
+#[test]
+fn attribution_covers_prompts_of_several_passes() {
+    let teller = Greedy::builder().dtype(DType::F32).load().unwrap();
+    let prompts = ["a small fox named Ruby", "an old bear named Otto", "a young owl named Ada"]
+        .map(|hero| format!("Once upon a time, {hero} found a key. ").repeat(16));
+    let one = |parameters: &mut ParametersOf<Greedy>| parameters.max_new_tokens = 1;
+    let together = teller.run_batch_with(prompts.clone(), one).unwrap();
+    let rows: usize = together.iter().map(|story| story.usage.prompt_tokens).sum();
+    assert!(rows > 512, "{rows} tokens go through the model at once");
+    for (story, prompt) in together.iter().zip(prompts) {
+        let alone = teller.run_with(prompt, one).unwrap();
+        let experts = |attribution: &pipelines::arch::moe::ExpertAttribution| -> Vec<Vec<u32>> {
+            let layers = attribution.tokens.iter().flat_map(|token| &token.layers);
+            layers.map(|layer| layer.experts.clone()).collect()
+        };
+        assert_eq!(experts(&story.experts), experts(&alone.experts));
+        assert_eq!(story.experts.tokens.len(), story.usage.prompt_tokens + 1);
+    }
 }
 
 /// A story and a sum go through different experts: that is what the picture shows.

@@ -22,6 +22,7 @@
 pub mod arch;
 pub mod checkpoint;
 pub mod declared;
+pub mod doctor;
 pub mod error;
 pub mod forward;
 pub mod gpu;

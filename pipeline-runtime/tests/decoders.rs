@@ -12,7 +12,7 @@ use pipeline_schema::models::ModelConfig;
 
 fn load(files: &CheckpointFiles, device: &Device) -> (Decoder, ()) {
     let ModelConfig::Decoder(config) = files.facts().model().unwrap() else { panic!("a dense decoder") };
-    let weights = Weights::new(files, Some(DType::F32)).on(device);
+    let weights = Weights::new(files, Some(DType::F32)).on(device).unwrap();
     (Decoder::load(&weights, config, files.facts().head().unwrap(), |_, _| {}).unwrap(), ())
 }
 

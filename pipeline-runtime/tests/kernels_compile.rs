@@ -1,12 +1,15 @@
 //! Every source of kernels compiles to machine code for NVIDIA's and AMD's chips. None of the compilers needs a GPU;
 //! one that is not installed is skipped, aloud, unless `PIPELINES_REQUIRE` names it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use pipeline_runtime::DType;
 use pipeline_runtime::gpu::driver::CompileFault;
 use pipeline_runtime::gpu::{self, PRELUDE, Source, cuda, hip, testing};
+use pipeline_runtime::kernels;
 
 /// What the dialect offers, each used once: a function that no kernel uses yet must compile too.
 static DIALECT: Source = Source {
@@ -23,7 +26,7 @@ fn compile_all(word: &str, targets: &[&str], compile: Compile) {
         return testing::skip(word, word, format!("{}: {}", fault.operation, fault.message));
     }
     for target in targets {
-        for source in [&DIALECT].iter().chain(gpu::sources()) {
+        for source in [&DIALECT].iter().chain(kernels::sources()) {
             match compile(source.name, &source.text(), target) {
                 Ok(code) => assert!(is_machine_code(&code), "{} for {target}", source.name),
                 Err(CompileFault::Source(log)) => panic!("{} for {target}:\n{log}", source.name),
@@ -62,6 +65,40 @@ fn nvrtc_compiles_every_kernel_for_warps_of_64() {
     compile_all("nvrtc", &["sm_90"], |name, text, target| {
         cuda::compile(name, &format!("#define WARP 64\n#line 1\n{text}"), target)
     });
+}
+
+/// The runtime compiles a source for the number format that a kernel's name ends with: the kernel must be there.
+#[test]
+fn every_kernel_is_compiled_with_its_format() {
+    let compile = |source: &Source, text: String| match cuda::compile(source.name, &text, "sm_90a") {
+        Ok(code) => Some(kernels(&code)),
+        Err(CompileFault::Source(log)) => panic!("{}:\n{log}", source.name),
+        Err(CompileFault::Compiler(fault)) => {
+            testing::skip("nvrtc", "nvrtc", format!("{}: {}", fault.operation, fault.message));
+            None
+        }
+    };
+    for source in kernels::sources() {
+        let Some(all) = compile(source, source.text()) else { return };
+        assert!(!all.is_empty(), "{}", source.name);
+        for format in [None, Some(DType::F32), Some(DType::BF16), Some(DType::F16)] {
+            let expected: BTreeSet<_> =
+                all.iter().filter(|kernel| gpu::format_of(kernel) == format).cloned().collect();
+            let Some(compiled) = compile(source, source.text_of(format)) else { return };
+            let there: BTreeSet<_> =
+                compiled.into_iter().filter(|kernel| gpu::format_of(kernel) == format).collect();
+            assert_eq!(there, expected, "{} for {format:?}", source.name);
+        }
+    }
+}
+
+/// The names of the kernels in machine code of NVIDIA's: each has a section `.text.NAME`.
+fn kernels(code: &[u8]) -> BTreeSet<String> {
+    const SECTION: &[u8] = b".text.";
+    let starts = (0..code.len()).filter(|&start| code[start..].starts_with(SECTION));
+    let names = starts.map(|start| &code[start + SECTION.len()..]);
+    let ended = names.filter_map(|name| name.split(|&byte| byte == 0).next());
+    ended.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 /// AMD's compiler at run time: a CDNA chip with waves of 64, an RDNA chip with waves of 32. Both are known to every
@@ -112,8 +149,8 @@ fn every_file_of_kernels_is_in_a_source() {
         for file in fs::read_dir(family).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_some_and(|extension| extension == "cu" || extension == "cuh") {
                 let text = fs::read_to_string(&file).unwrap();
-                let listed = gpu::sources().iter().any(|source| source.parts.contains(&text.as_str()));
-                assert!(listed, "{} is in no source of `gpu::sources()`", file.display());
+                let listed = kernels::sources().iter().any(|source| source.parts.contains(&text.as_str()));
+                assert!(listed, "{} is in no source of `kernels::sources()`", file.display());
             }
         }
     }

@@ -12,7 +12,7 @@ use pipeline_schema::models::ModelConfig;
 
 fn load(files: &CheckpointFiles, device: &Device) -> (Mixtral, RoutingPolicy) {
     let ModelConfig::Mixtral(config) = files.facts().model().unwrap() else { panic!("a Mixtral") };
-    let weights = Weights::new(files, Some(DType::F32)).on(device);
+    let weights = Weights::new(files, Some(DType::F32)).on(device).unwrap();
     let model = Mixtral::load(&weights, config, files.facts().head().unwrap(), |_, _| {}).unwrap();
     let policy = model.routing_policy();
     (model, policy)

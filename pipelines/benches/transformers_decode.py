@@ -42,6 +42,17 @@ from transformers import (
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.mixtral.modeling_mixtral import MixtralRotaryEmbedding
 
+# The presets of `pipelines bench`, field for field.
+TINY = dict(
+    vocab_size=512,
+    hidden_size=128,
+    intermediate_size=256,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=32768,
+    rms_norm_eps=1e-5,
+    rope_parameters=dict(rope_type="default", rope_theta=1e6),
+)
 PRESETS = {
     "mixtral-8x7b": dict(
         vocab_size=32000,
@@ -51,6 +62,9 @@ PRESETS = {
         num_key_value_heads=8,
         num_local_experts=8,
         num_experts_per_tok=2,
+        max_position_embeddings=32768,
+        rms_norm_eps=1e-5,
+        rope_parameters=dict(rope_type="default", rope_theta=1e6),
     ),
     "llama-8b": dict(
         vocab_size=128256,
@@ -58,19 +72,23 @@ PRESETS = {
         intermediate_size=14336,
         num_attention_heads=32,
         num_key_value_heads=8,
+        head_dim=128,
+        max_position_embeddings=131072,
+        rms_norm_eps=1e-5,
+        rope_parameters=dict(
+            rope_type="llama3",
+            rope_theta=5e5,
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=8192,
+        ),
     ),
     # Small enough to try this program with.
-    "tiny": dict(
-        vocab_size=512,
-        hidden_size=128,
-        intermediate_size=256,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=8,
-        num_experts_per_tok=2,
-    ),
+    "tiny": dict(TINY, num_local_experts=8, num_experts_per_tok=2),
+    "tiny-dense": TINY,
 }
-DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 EXPERTS = ["eager", "grouped_mm", "batched_mm"]
 COMPILED = "+compile"
 # `batched_mm` copies the weights of every token's experts: beyond a few tokens that is more than memory holds.
@@ -86,7 +104,7 @@ def build(preset, layers, dtype, device):
         if sparse
         else (LlamaConfig, LlamaForCausalLM, LlamaRotaryEmbedding)
     )
-    config = config_class(**PRESETS[preset], num_hidden_layers=layers, max_position_embeddings=32768)
+    config = config_class(**PRESETS[preset], num_hidden_layers=layers)
     with torch.device("meta"):
         model = model_class._from_config(config, dtype=dtype, attn_implementation="sdpa")
     model = model.to_empty(device=device).eval()

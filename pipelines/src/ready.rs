@@ -13,3 +13,13 @@ pub struct MoeTextGeneration;
 #[pipeline(arch = "moe", task = "feature-extraction", hardware = [cuda, rocm, cpu], crate = crate)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MoeFeatureExtraction;
+
+/// Continues a prompt or answers a conversation with any dense decoder.
+#[pipeline(arch = "text", task = "text-generation", hardware = [cuda, rocm, cpu], crate = crate)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DenseTextGeneration;
+
+/// Turns texts into vectors with any dense decoder.
+#[pipeline(arch = "text", task = "feature-extraction", hardware = [cuda, rocm, cpu], crate = crate)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DenseFeatureExtraction;

@@ -108,6 +108,53 @@ fn run_turns_text_into_a_vector() {
     assert_eq!(json["embedding"].as_array().unwrap().len(), 192);
 }
 
+/// The tokens of a recorded tensor, a row each.
+fn recorded_tokens(file: &Path, name: &str) -> Vec<Vec<u64>> {
+    let bytes = fs::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = tensors.tensor(name).unwrap();
+    let numbers: Vec<u64> =
+        tensor.data().as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    numbers.chunks_exact(tensor.shape()[1]).map(<[u64]>::to_vec).collect()
+}
+
+#[test]
+fn a_dense_decoder_is_run_and_inspected() {
+    let fixtures = workspace().join("pipeline-runtime/tests/fixtures/decoders");
+    let scratch = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(fixtures.join("models/qwen3")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), scratch.path().join(file.file_name())).unwrap();
+    }
+    let vocabulary: serde_json::Map<String, Value> =
+        (0..53).map(|token| (format!("w{token}"), token.into())).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "w0"},
+    });
+    fs::write(scratch.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let model = scratch.path().to_str().unwrap();
+
+    let case = fixtures.join("cases/qwen3_greedy");
+    let prompt = &recorded_tokens(&case.join("inputs.safetensors"), "input_ids")[0];
+    let whole = &recorded_tokens(&case.join("outputs.safetensors"), "sequences")[0];
+    let words = |tokens: &[u64]| tokens.iter().map(|token| format!("w{token}")).collect::<Vec<_>>().join(" ");
+    let count = (whole.len() - prompt.len()).to_string();
+    let run = ["run", "--model", model, "--greedy", "--max-new-tokens", &count];
+    assert_eq!(succeeds(&[&run[..], &[&words(prompt)]].concat()), words(whole) + "\n");
+    let json: Value =
+        serde_json::from_str(&succeeds(&[&run[..], &["--json", &words(prompt)]].concat())).unwrap();
+    assert_eq!((json["finish_reason"].as_str(), &json["experts"]), (Some("length"), &Value::Null));
+    let features = ["run", "--model", model, "--task", "feature-extraction", "--json", "w5 w6"];
+    let json: Value = serde_json::from_str(&succeeds(&features)).unwrap();
+    assert_eq!(json["last_hidden_state"].as_array().unwrap().len(), 2);
+
+    let error = fails(&["run", "--model", model, "--num-active-experts", "2", "w5"]);
+    assert!(error.contains("`--num-active-experts` is about experts"), "{error}");
+    let said = succeeds(&["inspect", model]);
+    assert!(said.contains("text (qwen3)") && !said.contains("experts"), "{said}");
+}
+
 #[test]
 fn inspect_says_what_a_checkpoint_is() {
     let said = succeeds(&["inspect", &checkpoint()]);
@@ -130,8 +177,41 @@ fn models_are_listed() {
         said.contains("mixtral") && said.contains("text-generation") && said.contains("temperature"),
         "{said}"
     );
+    assert!(said.contains("\ncannot run yet: vision, vision-text, "), "{said}");
+    assert!(said.contains("fewer words (not yet)") && !said.contains("guidance_scale"), "{said}");
+    assert!(said.contains("llama, mistral, qwen2, qwen3"), "{said}");
     let json: Value = serde_json::from_str(&succeeds(&["models", "--json", "sparse"])).unwrap();
-    assert_eq!(json[0]["architecture"], "moe");
+    assert_eq!((&json[0]["architecture"], &json[0]["runs"]), (&Value::from("moe"), &Value::from(true)));
+    let json: Value = serde_json::from_str(&succeeds(&["models", "--json"])).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 9);
+    assert_eq!((&json[8]["architecture"], &json[8]["runs"]), (&Value::from("rag"), &Value::from(false)));
+}
+
+#[test]
+fn what_hardware_cannot_compute_in_is_refused_as_in_a_declaration() {
+    for command in ["run", "forward"] {
+        let inputs = workspace().join("pipeline-runtime/tests/fixtures/mixtral/cases/base_left_padding");
+        let inputs = inputs.join("inputs.safetensors").display().to_string();
+        let checkpoint = checkpoint();
+        let mut arguments = vec![command, "--model", &checkpoint, "--device", "cpu", "--dtype", "f16"];
+        match command {
+            "run" => arguments.push("Once"),
+            _ => arguments.extend(["--inputs", &inputs, "--outputs", "not-written.safetensors"]),
+        }
+        let said = fails(&arguments);
+        assert_eq!(said, "error: `cpu` cannot compute in `f16`; expected one of `f32`, `bf16`");
+    }
+}
+
+#[test]
+fn what_does_not_run_yet_is_shown_when_asked_for() {
+    let said = succeeds(&["models", "diffusion"]);
+    assert!(said.contains("runs          not yet\n") && said.contains("guidance_scale"), "{said}");
+    let said = fails(&["run", "--model", &checkpoint(), "--task", "summarization", "Once"]);
+    assert_eq!(
+        said,
+        "error: `moe` cannot do `summarization` yet; this version does `text-generation` and `feature-extraction`"
+    );
 }
 
 #[test]
@@ -237,13 +317,68 @@ fn the_snapshots_of_the_examples_are_up_to_date() {
     assert!(said.contains("checkpoints--storyteller-moe.json: up to date"), "{said}");
 }
 
+/// What `bench --json` wrote, a line each.
+fn lines_of_json(said: &str) -> Vec<Value> {
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn bench_measures_random_weights() {
-    let arguments = ["bench", "--preset", "tiny", "--layers", "2", "--turns", "1", "--tokens", "2", "--json"];
-    let json: Value = serde_json::from_str(&succeeds(&arguments)).unwrap();
-    assert!(json["decode"]["ms"].as_f64().unwrap() > 0.0);
-    assert_eq!(json["prefill"].as_array().unwrap().len(), 2);
-    assert!(json["decode"]["ratio"].is_null());
+    // The bytes are those that the peer counts in its own model.
+    for (preset, bytes) in [("tiny", 2_238_976), ("tiny-dense", 1_444_352)] {
+        let sizes = ["--layers", "2", "--dtype", "f32", "--turns", "1", "--tokens", "2"];
+        let rows = ["--batch", "1,3", "--prefill", "8,20"];
+        let bench = ["bench", "--json", "--preset", preset];
+        let lines = lines_of_json(&succeeds(&[&bench[..], &sizes, &rows].concat()));
+        let [circumstances, rows @ .., end] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!((circumstances["preset"].as_str(), &circumstances["peer"]), (Some(preset), &Value::Null));
+        assert_eq!(circumstances["bytes_per_token"], bytes);
+        assert!(end["roof_gb_per_s_after"].as_f64().unwrap() > 0.0);
+        let works: Vec<_> = rows
+            .iter()
+            .map(|row| format!("{} {} {}", row["work"].as_str().unwrap(), row["batch"], row["tokens"]))
+            .collect();
+        let of_batch = |batch| {
+            let decode = format!("decode {batch} 1");
+            [decode, format!("prefill {batch} 8"), format!("prefill {batch} 20")]
+        };
+        assert_eq!(works, [of_batch(1), of_batch(3)].concat());
+        for row in rows {
+            assert!(row["ms"].as_f64().unwrap() > 0.0);
+            assert!(row["ratio"].is_null() && row["kernels_s"].is_null() && row["launches"].is_null());
+        }
+        // Several tokens read more experts than one does: how many is not known.
+        assert!(rows[0]["share_of_roof"].as_f64().unwrap() > 0.0);
+        assert_eq!(rows[3]["share_of_roof"].is_null(), preset == "tiny");
+    }
+    let error = fails(&["bench", "--preset", "tiny", "--batch", "0"]);
+    assert!(error.contains("`--batch` must be at least 1"), "{error}");
+    let error = fails(&["bench", "--preset", "tiny", "--prompt", "32760"]);
+    assert_eq!(error, "error: the context of the preset is 32768 tokens");
+}
+
+/// Rows are there before the run is over: one that is cut off has shown what it had measured.
+#[cfg(unix)]
+#[test]
+fn bench_shows_each_row_as_it_is_measured() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = tempfile::tempdir().unwrap();
+    let peer = scratch.path().join("peer");
+    let answers = "echo '{\"ready\": true, \"peer\": \"one that knows no prefill\"}'\n\
+                   while read work count batch; do\n\
+                   case $work in decode) echo '{\"ms\": [4.5, 2.5, 3.5]}' ;; *) exit 3 ;; esac\n\
+                   done\n";
+    fs::write(&peer, format!("#!/bin/sh\n{answers}")).unwrap();
+    fs::set_permissions(&peer, fs::Permissions::from_mode(0o755)).unwrap();
+    let bench = ["bench", "--json", "--preset", "tiny", "--turns", "2", "--tokens", "3"];
+    let output = pipelines(&[&bench[..], &["--peer", peer.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("the peer ended: exit status: 3"), "{}", text(&output.stderr));
+    let lines = lines_of_json(&text(&output.stdout));
+    let [circumstances, decode] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(circumstances["peer"]["peer"], "one that knows no prefill");
+    assert_eq!((decode["work"].as_str(), decode["peer_ms"].as_f64()), (Some("decode"), Some(3.5)));
 }
 
 #[test]
@@ -260,4 +395,32 @@ fn errors_are_one_line_with_what_to_do() {
     assert!(error.contains("does not exist"), "{error}");
     let error = fails(&["models", "moee"]);
     assert!(error.contains("did you mean `moe`?"), "{error}");
+}
+
+#[test]
+fn doctor_says_what_there_is_and_what_is_in_the_way() {
+    let said: Value = serde_json::from_str(&succeeds(&["doctor", "--brief", "--json"])).unwrap();
+    let devices: Vec<&str> =
+        said.as_array().unwrap().iter().map(|device| device["device"].as_str().unwrap()).collect();
+    for hardware in ["cpu", "cuda", "rocm"] {
+        assert!(devices.iter().any(|device| device.starts_with(hardware)), "{devices:?}");
+    }
+    assert_eq!(said[0]["obstacle"], Value::Null);
+    assert!(said[0]["facts"]["threads"].is_string());
+    assert!(fails(&["doctor", "--device", "cuda:4000"]).contains("cuda:4000"));
+}
+
+#[test]
+fn doctor_tests_kernels() {
+    let arguments = ["doctor", "--device", "cpu", "--kernels", "activation,norm", "--json"];
+    let said: Value = serde_json::from_str(&succeeds(&arguments)).unwrap();
+    let checks = said[0]["checks"].as_array().unwrap();
+    for family in ["activation", "norm"] {
+        let of_it: Vec<&Value> = checks.iter().filter(|check| check["family"] == family).collect();
+        assert!(of_it.len() > 10 && of_it.iter().all(|check| check["passes"] == true), "{family}");
+        assert!(of_it.iter().any(|check| check["share_of_roof"].as_f64().is_some_and(|share| share > 0.0)));
+    }
+    assert!(checks.iter().all(|check| ["activation", "norm"].contains(&check["family"].as_str().unwrap())));
+    let table = succeeds(&["doctor", "--device", "cpu", "--kernels", "norm"]);
+    assert!(table.contains("right") && table.contains("% of memory") && !table.contains("activation"));
 }

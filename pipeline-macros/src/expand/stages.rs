@@ -1,7 +1,7 @@
 //! The impls of the four stages.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::quote_spanned;
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
 use super::{at, home};
@@ -63,8 +63,10 @@ fn implementation(
     let (name, method) = (Ident::new(stage.trait_name(), span), Ident::new(stage.word(), span));
     let Signature { inputs, arguments, result, extra } = signature(stage, span);
     let body = body(arguments);
+    let unlisted = unlisted(outline);
     quote_spanned! {span=>
         #[automatically_derived]
+        #unlisted
         impl #impl_generics __private::#name for #ident #ty_generics #where_clause {
             #extra
             fn #method(&self, call: &__private::CallOf<'_, Self>, #inputs) -> __private::Result<#result> {
@@ -97,10 +99,18 @@ fn required(outline: &Outline, stage: StageName, word: &Ident) -> TokenStream {
 pub(super) fn infers_by_default(outline: &Outline) -> TokenStream {
     let ident = &outline.item.ident;
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
+    let unlisted = unlisted(outline);
     quote_spanned! {home(outline)=>
         #[automatically_derived]
+        #unlisted
         impl #impl_generics __private::InfersByDefault for #ident #ty_generics #where_clause {}
     }
+}
+
+/// To somebody whose own type lacks a trait, it is no help that every ready-made pipeline of `crate = crate` has it: the
+/// compiler would list them all. It does not find the attribute under `no_implicit_prelude`, where users may be.
+pub(super) fn unlisted(outline: &Outline) -> Option<TokenStream> {
+    outline.crate_path.is_ident("crate").then(|| quote!(#[diagnostic::do_not_recommend]))
 }
 
 fn signature(stage: StageName, span: proc_macro2::Span) -> Signature {

@@ -2,11 +2,14 @@
 
 use std::ffi::c_void;
 
+use pipeline_schema::DType;
+
 use super::driver::LaunchShape;
-use super::{Buffer, Device};
+use super::{Buffer, Device, suffix};
 use crate::error::Result;
 
-/// The source of a family of kernels. It is compiled when its first kernel is launched.
+/// The source of a family of kernels. Those of one number format, which their names end with, are compiled when the
+/// first of them is launched, and so are those whose names have none.
 #[derive(Debug)]
 pub struct Source {
     /// The family.
@@ -22,9 +25,20 @@ pub const PRELUDE: &str = include_str!("prelude.cuh");
 pub const MATRIX: &str = include_str!("matrix.cuh");
 
 impl Source {
-    /// The whole text.
+    /// The whole text: the kernels of all number formats.
     pub fn text(&self) -> String {
         self.parts.concat()
+    }
+
+    /// The text for the kernels of one number format, or for those of none.
+    pub fn text_of(&self, format: Option<DType>) -> String {
+        let bit = match format {
+            None => 0,
+            Some(DType::F32) => 1,
+            Some(DType::BF16) => 2,
+            Some(DType::F16) => 4,
+        };
+        format!("#define FORMATS {bit}\n#line 1\n{}", self.text())
     }
 }
 
@@ -109,4 +123,10 @@ impl<'a> Launch<'a> {
         let launched = unsafe { self.device.driver().launch(function, self.shape, &mut arguments) };
         launched.map_err(|fault| self.device.error_in(self.kernel, fault))
     }
+}
+
+/// The number format that the name of a kernel ends with.
+pub fn format_of(kernel: &str) -> Option<DType> {
+    let (_, end) = kernel.rsplit_once('_')?;
+    DType::ALL.into_iter().find(|&dtype| suffix(dtype) == end)
 }

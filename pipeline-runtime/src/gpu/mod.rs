@@ -5,11 +5,12 @@
 //! it is enqueued.
 
 pub mod cache;
-pub mod check;
 pub mod cuda;
 #[cfg(test)]
 mod dialect;
 pub mod driver;
+#[cfg(test)]
+pub(crate) mod faults;
 mod fetch;
 mod graph;
 pub mod hip;
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::mem::size_of_val;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use pipeline_schema::{DType, Hardware};
 
@@ -32,7 +34,7 @@ use driver::{Cause, CompileFault, Fault};
 pub use driver::{Chip, Driver, Handle, Product, ProductShape};
 pub use fetch::{Fetch, Fetched};
 pub use graph::Graph;
-pub use launch::{Launch, MATRIX, PRELUDE, Source};
+pub use launch::{Launch, MATRIX, PRELUDE, Source, format_of};
 pub use memory::{Buffer, Pool};
 pub use timer::{Event, Timer};
 
@@ -55,8 +57,10 @@ struct Inner {
 
 #[derive(Default)]
 struct Kernels {
-    modules: HashMap<&'static str, Handle>,
+    modules: HashMap<(&'static str, Option<DType>), Handle>,
     functions: HashMap<(&'static str, String), Function>,
+    /// How long it took to load the modules.
+    loading: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -334,11 +338,14 @@ impl Device {
         let handle = match known {
             Some(function) => function.handle,
             None => {
-                let module = match kernels.modules.get(source.name) {
+                let format = format_of(kernel);
+                let module = match kernels.modules.get(&(source.name, format)) {
                     Some(module) => *module,
                     None => {
-                        let module = self.load(source)?;
-                        kernels.modules.insert(source.name, module);
+                        let start = Instant::now();
+                        let module = self.load(source, format)?;
+                        kernels.loading += start.elapsed();
+                        kernels.modules.insert((source.name, format), module);
                         module
                     }
                 };
@@ -357,12 +364,14 @@ impl Device {
         Ok(handle)
     }
 
-    /// Machine code of a source for this chip, from the cache or the compiler.
-    ///
-    /// # Errors
-    /// [`Error::KernelSource`] when it does not compile.
-    pub fn compile(&self, source: &Source) -> Result<Vec<u8>> {
-        let text = source.text();
+    /// How long kernels were compiled, or read from the cache, and loaded so far. That is done when they are first used.
+    pub fn loading_kernels(&self) -> Duration {
+        self.0.kernels.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).loading
+    }
+
+    /// Machine code of a source's kernels of a format for this chip, from the cache or the compiler.
+    fn compile(&self, source: &Source, format: Option<DType>) -> Result<Vec<u8>> {
+        let text = source.text_of(format);
         let driver = &self.0.driver;
         let target = &self.chip().target;
         let file = cache::file_name(source.name, &text, target, &driver.compiler());
@@ -382,8 +391,8 @@ impl Device {
         Ok(code)
     }
 
-    fn load(&self, source: &Source) -> Result<Handle> {
-        let code = self.compile(source)?;
+    fn load(&self, source: &Source, format: Option<DType>) -> Result<Handle> {
+        let code = self.compile(source, format)?;
         self.0.driver.load_module(&code).map_err(|fault| self.error_in(source.name, fault))
     }
 
@@ -441,30 +450,6 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for half::bf16 {}
 // SAFETY: as above.
 unsafe impl Plain for half::f16 {}
-
-/// Every source of kernels, to be compiled for chips that are not there.
-pub fn sources() -> &'static [&'static Source] {
-    use crate::kernels::{
-        activation, attention, elementwise, embedding, experts, matmul, norm, router, sampling, softmax,
-    };
-    static SOURCES: [&Source; 14] = [
-        &activation::gpu::SOURCE,
-        &attention::gpu::APPEND,
-        &attention::gpu::DECODE,
-        &attention::gpu::PREFILL,
-        &elementwise::gpu::SOURCE,
-        &embedding::gpu::SOURCE,
-        &experts::gpu::SOURCE,
-        &experts::gpu::HOPPER,
-        &matmul::gpu::SOURCE,
-        &matmul::quantized::SOURCE,
-        &norm::gpu::SOURCE,
-        &router::gpu::SOURCE,
-        &sampling::gpu::SOURCE,
-        &softmax::gpu::SOURCE,
-    ];
-    &SOURCES
-}
 
 /// How kernels call a number format: the end of their names.
 pub fn suffix(dtype: DType) -> &'static str {

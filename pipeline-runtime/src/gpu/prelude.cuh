@@ -17,6 +17,27 @@ typedef unsigned long long u64;
 #define AMD 0
 #endif
 
+// The number formats whose kernels are compiled, a bit each: f32, bf16, f16. The runtime asks for one at a time, or for
+// none to get the kernels that have no format in their names.
+#ifndef FORMATS
+#define FORMATS 7
+#endif
+#if FORMATS & 1
+#define FOR_F32(...) __VA_ARGS__
+#else
+#define FOR_F32(...)
+#endif
+#if FORMATS & 2
+#define FOR_BF16(...) __VA_ARGS__
+#else
+#define FOR_BF16(...)
+#endif
+#if FORMATS & 4
+#define FOR_F16(...) __VA_ARGS__
+#else
+#define FOR_F16(...)
+#endif
+
 #if AMD
 #define KERNEL extern "C" __attribute__((global))
 #define DEVICE static __attribute__((device)) inline __attribute__((always_inline))

@@ -8,7 +8,6 @@ use pipeline_schema::{DType, Hardware};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::check::Check;
 use super::{Buffer, Device};
 use crate::error::Result;
 
@@ -65,22 +64,6 @@ pub fn rounding(dtype: DType) -> f64 {
         DType::BF16 => 4.1e-3,
         DType::F16 => 5.2e-4,
     }
-}
-
-/// Runs a family's checks on CUDA, where there is a device.
-///
-/// # Panics
-/// A check fails or does not pass.
-pub fn assert_passes(checks: impl FnOnce(&Device) -> Result<Vec<Check>>) {
-    let Some(device) = device(Hardware::Cuda) else { return };
-    let checks = checks(&device).expect("the kernels run");
-    assert!(!checks.is_empty());
-    let failed: Vec<String> = checks
-        .iter()
-        .filter(|check| !check.passes())
-        .map(|check| format!("{} {}: {:e} > {:e}", check.kernel, check.case, check.error, check.bound))
-        .collect();
-    assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), checks.len(), failed.join("\n"));
 }
 
 /// Names the hardware on which tests of kernels run instead of `cuda`: what a kernel computes must not depend on it.

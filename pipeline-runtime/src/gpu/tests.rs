@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::testing;
 use super::*;
+use crate::kernels::check::Check;
 
 static NUMBERS: Source = Source {
     name: "test-numbers",
@@ -73,12 +74,16 @@ fn gpu_kernels_are_compiled_and_launched() {
     let Some(device) = testing::device(Hardware::Cuda) else { return };
     let numbers: Vec<f32> = (0..1003).map(|index| index as f32).collect();
     let buffer = device.upload(&numbers).unwrap();
+    assert_eq!(device.loading_kernels(), Duration::ZERO);
     add(&device, &buffer, 0.5).unwrap();
+    let loading = device.loading_kernels();
+    assert!(loading > Duration::ZERO);
     let sum = device.zeros(4).unwrap();
     // SAFETY: the arguments are the kernel's.
     unsafe { Launch::new(&device, &NUMBERS, "sums").buffer(&buffer).buffer(&sum).number(1003).run() }
         .unwrap();
     assert_eq!(device.read::<f32>(&sum, 0, 1).unwrap(), [1002.0 * 1003.0 / 2.0 + 0.5 * 1003.0]);
+    assert_eq!(device.loading_kernels(), loading, "the second kernel is of the same source");
 }
 
 #[test]
@@ -172,7 +177,7 @@ fn gpu_products_agree_with_double_precision() {
                     (start + products.sum::<f64>()) as f32
                 })
                 .collect();
-            let check = check::Check::compare("matmul", format!("{input}"), &found, &expected, 2e-6);
+            let check = Check::compare("matmul", format!("{input}"), &found, &expected, 2e-6);
             assert!(check.passes(), "{check:?}");
         }
     }

@@ -10,6 +10,8 @@
 
 pub mod activation;
 pub mod attention;
+pub mod check;
+mod cpu_checks;
 pub mod elementwise;
 pub mod embedding;
 pub mod experts;
@@ -31,6 +33,8 @@ mod testing;
 use half::bf16;
 
 pub use instruction_set::InstructionSet;
+
+use crate::gpu::Source;
 
 /// A weight matrix of shape (out_features, in_features), row-major and contiguous, in the dtype of the checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -82,4 +86,25 @@ impl<'a> From<&'a [bf16]> for MatrixRef<'a> {
     fn from(elements: &'a [bf16]) -> Self {
         MatrixRef::Bf16(elements)
     }
+}
+
+/// Every source of kernels for GPUs, to be compiled for chips that are not there.
+pub fn sources() -> &'static [&'static Source] {
+    static SOURCES: [&Source; 14] = [
+        &activation::gpu::SOURCE,
+        &attention::gpu::APPEND,
+        &attention::gpu::DECODE,
+        &attention::gpu::PREFILL,
+        &elementwise::gpu::SOURCE,
+        &embedding::gpu::SOURCE,
+        &experts::gpu::SOURCE,
+        &experts::gpu::HOPPER,
+        &matmul::gpu::SOURCE,
+        &matmul::quantized::SOURCE,
+        &norm::gpu::SOURCE,
+        &router::gpu::SOURCE,
+        &sampling::gpu::SOURCE,
+        &softmax::gpu::SOURCE,
+    ];
+    &SOURCES
 }

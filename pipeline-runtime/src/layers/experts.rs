@@ -319,7 +319,7 @@ impl SparseExperts {
     ) -> Result<SparseExperts> {
         let expert = |index: usize| {
             let weights = weights.pp("experts").pp(index);
-            let matrix = |name: &str, out, from| weights.host_matrix(&format!("{name}.weight"), out, from);
+            let matrix = |name: &str, out, from| weights.part_matrix(&format!("{name}.weight"), out, from);
             Ok(SwiGlu {
                 gate: matrix(names.gate, intermediate_size, hidden_size)?,
                 up: matrix(names.up, intermediate_size, hidden_size)?,

@@ -63,7 +63,7 @@ impl Linear {
         };
         let (mut matrices, mut biases) = (Vec::new(), Vec::new());
         for (weights, out_features) in parts {
-            matrices.push(weights.host_matrix("weight", *out_features, in_features)?);
+            matrices.push(weights.part_matrix("weight", *out_features, in_features)?);
             if bias {
                 biases.extend(weights.host_vector("bias", *out_features)?);
             }

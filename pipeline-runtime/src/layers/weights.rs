@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use pipeline_schema::DType;
-use pipeline_schema::checkpoint::StoredDtype;
+use pipeline_schema::checkpoint::{StoredDtype, TensorInfo};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -41,8 +41,19 @@ impl<'a> Weights<'a> {
     }
 
     /// The same weights, read to this device.
-    pub fn on(self, device: &Device) -> Weights<'a> {
-        Weights { device: device.clone(), ..self }
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when a GPU has no room for all tensors of the checkpoint.
+    pub fn on(self, device: &Device) -> Result<Weights<'a>> {
+        if let Source::Files(files) = self.source {
+            let bytes = |(_, tensor): (&str, &TensorInfo)| {
+                let StoredDtype::Float(stored) = &tensor.dtype else { return 0 };
+                let numbers: u64 = tensor.shape.iter().map(|&length| length as u64).product();
+                numbers * self.dtype.unwrap_or(*stored).size() as u64
+            };
+            device.check_room(files.facts().tensors().iter().map(bytes).sum())?;
+        }
+        Ok(Weights { device: device.clone(), ..self })
     }
 
     /// The GPU that they are read to; `None` is the processor.
@@ -81,23 +92,24 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// The tensor is missing, or has another shape or a number format that no weights have; a GPU has no room for it.
     pub fn matrix(&self, name: &str, out_features: usize, in_features: usize) -> Result<Matrix> {
-        let matrix = self.host_matrix(name, out_features, in_features)?;
+        let matrix = self.part_matrix(name, out_features, in_features)?;
         match self.gpu() {
-            Some(device) => Matrix::stacked_on(device, &[&matrix]),
-            None => Ok(matrix),
+            Some(device) if matrix.on_device().is_none() => Matrix::stacked_on(device, &[&matrix]),
+            _ => Ok(matrix),
         }
     }
 
-    /// A weight matrix in the memory of the host, to be taken to a device together with others.
+    /// A weight matrix to be taken to a device together with others: in the memory of the host, where it comes from a
+    /// file, and on the device already, where it is random.
     ///
     /// # Errors
     /// As [`matrix`](Self::matrix).
-    pub fn host_matrix(&self, name: &str, out_features: usize, in_features: usize) -> Result<Matrix> {
+    pub fn part_matrix(&self, name: &str, out_features: usize, in_features: usize) -> Result<Matrix> {
         let name = self.name(name);
         let files = match self.source {
             Source::Files(files) => files,
             Source::Random { seed } => {
-                return Ok(self.random_matrix(seed, &name, out_features, in_features));
+                return self.random_matrix(seed, &name, out_features, in_features);
             }
         };
         let (view, stored) = Self::view(files, &name, &[out_features, in_features])?;
@@ -157,8 +169,14 @@ impl<'a> Weights<'a> {
     }
 
     /// A block of random numbers is drawn once a matrix and repeated: drawing every number of a real model would
-    /// take longer than the benchmark.
-    fn random_matrix(&self, seed: u64, name: &str, out_features: usize, in_features: usize) -> Matrix {
+    /// take longer than the benchmark, and so would copying them to a device.
+    fn random_matrix(
+        &self,
+        seed: u64,
+        name: &str,
+        out_features: usize,
+        in_features: usize,
+    ) -> Result<Matrix> {
         let mut hasher = std::hash::DefaultHasher::new();
         std::hash::Hash::hash(&(seed, name), &mut hasher);
         let mut generator = ChaCha8Rng::seed_from_u64(std::hash::Hasher::finish(&hasher));
@@ -167,26 +185,38 @@ impl<'a> Weights<'a> {
         // A prime length keeps rows from repeating.
         let block: Vec<f32> =
             (0..length.min(1_000_003)).map(|_| generator.random_range(-bound..bound)).collect();
-        match self.dtype {
-            Some(DType::BF16) => {
-                let block: Vec<bf16> = block.into_iter().map(bf16::from_f32).collect();
-                Matrix::from_bf16(repeated(&block, length).into(), out_features, in_features)
+        match (self.dtype, self.gpu()) {
+            (Some(DType::BF16), _) => {
+                let block = block.into_iter().map(bf16::from_f32).collect();
+                self.repeated(block, Matrix::from_bf16, out_features, in_features)
             }
-            Some(DType::F16) if self.gpu().is_some() => {
-                let block: Vec<f16> = block.into_iter().map(f16::from_f32).collect();
-                Matrix::from_f16(repeated(&block, length).into(), out_features, in_features)
+            (Some(DType::F16), Some(_)) => {
+                let block = block.into_iter().map(f16::from_f32).collect();
+                self.repeated(block, Matrix::from_f16, out_features, in_features)
             }
-            _ => Matrix::from_f32(repeated(&block, length).into(), out_features, in_features),
+            _ => self.repeated(block, Matrix::from_f32, out_features, in_features),
         }
     }
-}
 
-fn repeated<T: Copy>(block: &[T], length: usize) -> Vec<T> {
-    let mut numbers = Vec::with_capacity(length);
-    while numbers.len() < length {
-        numbers.extend_from_slice(&block[..block.len().min(length - numbers.len())]);
+    /// The matrix that `make` makes of a block of numbers, repeated.
+    fn repeated<T: Copy>(
+        &self,
+        block: Vec<T>,
+        make: fn(WeightNumbers<T>, usize, usize) -> Matrix,
+        out_features: usize,
+        in_features: usize,
+    ) -> Result<Matrix> {
+        if let Some(device) = self.gpu() {
+            let length = block.len();
+            return Matrix::repeated_on(device, &make(block.into(), 1, length), out_features, in_features);
+        }
+        let length = out_features * in_features;
+        let mut numbers = Vec::with_capacity(length);
+        while numbers.len() < length {
+            numbers.extend_from_slice(&block[..block.len().min(length - numbers.len())]);
+        }
+        Ok(make(numbers.into(), out_features, in_features))
     }
-    numbers
 }
 
 fn widened(view: &TensorView<'_>, stored: DType) -> Result<Vec<f32>> {
@@ -195,4 +225,33 @@ fn widened(view: &TensorView<'_>, stored: DType) -> Result<Vec<f32>> {
         DType::BF16 => view.numbers::<bf16>()?.iter().map(|number| number.to_f32()).collect(),
         DType::F16 => view.numbers::<f16>()?.iter().map(|number| number.to_f32()).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::faults::StandIn;
+    use crate::gpu::testing::download;
+
+    #[test]
+    fn random_weights_on_a_device_are_those_of_the_processor() {
+        let device = Device::Gpu(StandIn::open(32 << 20).0);
+        // More than one block, and less.
+        for (out_features, in_features) in [(2100, 1000), (3, 7)] {
+            for dtype in [DType::F32, DType::BF16] {
+                let weights = Weights::random(5, dtype).pp("layers");
+                let host = weights.matrix("weight", out_features, in_features).unwrap();
+                let matrix =
+                    weights.on(&device).unwrap().matrix("weight", out_features, in_features).unwrap();
+                let tensor = matrix.on_device().unwrap();
+                let length = out_features * in_features;
+                let found = download(tensor.device(), tensor.buffer(), length, dtype).unwrap();
+                let mut row = vec![0.0; in_features];
+                for (index, found) in found.chunks_exact(in_features).enumerate() {
+                    host.copy_row(index, &mut row).unwrap();
+                    assert_eq!(row, found, "row {index} in {dtype}");
+                }
+            }
+        }
+    }
 }

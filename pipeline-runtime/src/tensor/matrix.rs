@@ -121,6 +121,34 @@ impl Matrix {
         Ok(Matrix { numbers: Numbers::Device(whole), out_features, in_features })
     }
 
+    /// A matrix in the memory of a device that repeats the numbers of `block`: nothing else is copied there.
+    ///
+    /// # Errors
+    /// There is too little memory, or the block is empty.
+    pub fn repeated_on(
+        device: &gpu::Device,
+        block: &Matrix,
+        out_features: usize,
+        in_features: usize,
+    ) -> Result<Matrix> {
+        let whole = DeviceTensor::uninitialised(device, block.dtype(), &[out_features, in_features])?;
+        let (buffer, mut written) = (whole.buffer(), block.size());
+        if written == 0 || written > buffer.bytes() {
+            return Err(Error::Shape {
+                operation: "repeated_on",
+                expected: format!("from 1 to {} numbers", out_features * in_features),
+                found: format!("{}", block.out_features * block.in_features),
+            });
+        }
+        block.write_to(device, buffer, 0)?;
+        while written < buffer.bytes() {
+            let more = written.min(buffer.bytes() - written);
+            device.copy(buffer, written, buffer, 0, more)?;
+            written += more;
+        }
+        Ok(Matrix { numbers: Numbers::Device(whole), out_features, in_features })
+    }
+
     /// Copies the numbers to memory of a device, from byte `offset` on.
     ///
     /// # Panics

@@ -1,4 +1,5 @@
-//! Checkpoints of a Mixtral with a few dozen numbers: one is right, each other breaks one rule.
+//! Checkpoints of a Mixtral and of dense decoders with a few dozen numbers: one of each is right, each other breaks one
+//! rule.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,10 +25,6 @@ pub(super) fn write(crate_directory: &Path) {
     unknown_type["model_type"] = json!("mixtrall");
     checkpoint(&place("unknown-type"), unknown_type, shapes());
 
-    let mut dense = config();
-    dense["model_type"] = json!("llama");
-    checkpoint(&place("dense"), dense, shapes());
-
     let mut five_of_four = config();
     five_of_four["num_experts_per_tok"] = json!(5);
     checkpoint(&place("five-of-four"), five_of_four, shapes());
@@ -35,6 +32,18 @@ pub(super) fn write(crate_directory: &Path) {
     let mut three_heads = config();
     three_heads["num_attention_heads"] = json!(3);
     checkpoint(&place("three-heads"), three_heads, shapes());
+
+    let mut three_key_value_heads = config();
+    three_key_value_heads["num_attention_heads"] = json!(4);
+    three_key_value_heads["num_key_value_heads"] = json!(3);
+    checkpoint(&place("three-key-value-heads"), three_key_value_heads, shapes());
+
+    let mut odd_heads = config();
+    odd_heads["head_dim"] = json!(3);
+    checkpoint(&place("odd-heads"), odd_heads, shapes());
+
+    let norm = |name: &str| if name == "model.norm.weight" { "I16" } else { "BF16" };
+    checkpoint_of(&place("integers"), config(), shapes(), norm);
 
     let mut headless = config();
     headless["architectures"] = json!(["MixtralModel"]);
@@ -72,6 +81,36 @@ pub(super) fn write(crate_directory: &Path) {
 
     checkpoint(&place("malformed-config"), config(), shapes());
     file(&place("malformed-config").join("config.json"), b"{ \"model_type\": \"mixtral\", ");
+
+    let (dense_config, dense_shapes) = (dense_config(), dense_shapes());
+    checkpoint(&place("dense"), dense_config.clone(), dense_shapes.clone());
+
+    let mut unknown_rope = dense_config.clone();
+    unknown_rope["rope_scaling"] = json!({ "rope_type": "yarnn", "factor": 4.0 });
+    checkpoint(&place("rope-unknown"), unknown_rope, dense_shapes.clone());
+
+    let mut reversed_rope = dense_config.clone();
+    reversed_rope["rope_scaling"] =
+        json!({ "rope_type": "llama3", "factor": -8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0 });
+    checkpoint(&place("rope-reversed"), reversed_rope, dense_shapes.clone());
+
+    let mut short_rope = dense_config.clone();
+    short_rope["rope_parameters"] = json!({ "rope_type": "longrope", "short_factor": [1.0, 2.0, 3.0] });
+    checkpoint(&place("rope-short"), short_rope, dense_shapes.clone());
+
+    let mut three_windows = dense_config.clone();
+    three_windows["model_type"] = json!("qwen3");
+    three_windows["layer_types"] = json!(["full_attention", "full_attention", "sliding_attention"]);
+    checkpoint(&place("three-windows"), three_windows, dense_shapes.clone());
+
+    let mut no_window = dense_config.clone();
+    no_window["model_type"] = json!("mistral");
+    no_window["sliding_window"] = json!(0);
+    checkpoint(&place("window-of-nothing"), no_window, dense_shapes.clone());
+
+    let mut qwen2 = dense_config;
+    qwen2["model_type"] = json!("qwen2");
+    checkpoint(&place("no-bias"), qwen2, dense_shapes);
 }
 
 fn config() -> Value {
@@ -114,8 +153,37 @@ fn shapes() -> Shapes {
     shapes
 }
 
+fn dense_config() -> Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "intermediate_size": 6,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
+    })
+}
+
+fn dense_shapes() -> Shapes {
+    let dense =
+        |(name, shape): (String, Vec<usize>)| (!name.contains("block_sparse_moe")).then_some((name, shape));
+    let mut shapes: Shapes = shapes().into_iter().filter_map(dense).collect();
+    for (map, shape) in [("gate_proj", [6, HIDDEN]), ("up_proj", [6, HIDDEN]), ("down_proj", [HIDDEN, 6])] {
+        shapes.insert(format!("model.layers.0.mlp.{map}.weight"), shape.to_vec());
+    }
+    shapes
+}
+
 /// Writes a checkpoint whose weights are all zero.
 fn checkpoint(directory: &Path, config: Value, shapes: Shapes) {
+    checkpoint_of(directory, config, shapes, |_| "BF16");
+}
+
+/// Writes a checkpoint with tensors of these dtypes, each of two bytes.
+fn checkpoint_of(directory: &Path, config: Value, shapes: Shapes, dtype: impl Fn(&str) -> &'static str) {
     fs::create_dir_all(directory).expect("the target directory can be written to");
     file(&directory.join("config.json"), config.to_string().as_bytes());
     let mut header = BTreeMap::new();
@@ -123,7 +191,8 @@ fn checkpoint(directory: &Path, config: Value, shapes: Shapes) {
     for (name, shape) in shapes {
         let start = end;
         end += 2 * shape.iter().product::<usize>();
-        header.insert(name, json!({ "dtype": "BF16", "shape": shape, "data_offsets": [start, end] }));
+        let entry = json!({ "dtype": dtype(&name), "shape": shape, "data_offsets": [start, end] });
+        header.insert(name, entry);
     }
     let header = serde_json::to_vec(&header).expect("a header is JSON");
     let mut weights = (header.len() as u64).to_le_bytes().to_vec();

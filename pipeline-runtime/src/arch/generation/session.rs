@@ -6,7 +6,8 @@ use crate::arch::generation::{
     TokenSequences, Trace,
 };
 use crate::error::{Error, Result};
-use crate::layers::{Batch, KvCache};
+use crate::gpu::{Buffer, Device, Fetch};
+use crate::layers::{Batch, KvCache, Sequence};
 use crate::tensor::Tensor;
 use crate::text::{Detokenizer, Sampler, StopStrings, Tokenizer};
 
@@ -21,8 +22,17 @@ pub struct Session<M: LanguageModel, R> {
     plan: GenerationPlan<M::Policy>,
     cache: KvCache,
     sequences: Vec<RunningSequence<R>>,
+    /// What the last pass over the prompts told, which nothing waits for before the first tokens are chosen.
+    told: Option<Told<M::Trace>>,
     /// Steps on a GPU, once the prompts are read.
     steps: Option<DeviceSteps<M>>,
+}
+
+/// What a pass told of the rows of sequences, on its way to the host where it is on a GPU.
+struct Told<T> {
+    trace: T,
+    fetch: Option<Fetch>,
+    sequences: Vec<Sequence>,
 }
 
 struct RunningSequence<R> {
@@ -80,7 +90,7 @@ impl<M: LanguageModel, R: Record<M::Trace>> Session<M, R> {
         let lengths = sequences.iter().zip(&plan.max_new_tokens);
         let longest = lengths.map(|(sequence, new)| sequence.prompt.len().saturating_add(*new)).max();
         let cache = model.cache(sequences.len(), longest.unwrap_or(0))?;
-        Ok(Session { cache, plan, sequences, steps: None })
+        Ok(Session { cache, plan, sequences, told: None, steps: None })
     }
 
     /// One token for every sequence that is not finished; `None` when all are. The delta is that of the first of them.
@@ -123,7 +133,8 @@ impl<M: LanguageModel, R: Record<M::Trace>> Session<M, R> {
     ///
     /// # Errors
     /// A text that was held back cannot be decoded.
-    pub fn finish(self) -> Result<Vec<RawGeneration<R>>> {
+    pub fn finish(mut self) -> Result<Vec<RawGeneration<R>>> {
+        self.settle()?;
         let raw = |mut sequence: RunningSequence<R>| {
             if sequence.finish_reason.is_none() {
                 sequence.flush()?;
@@ -173,14 +184,28 @@ impl<M: LanguageModel, R: Record<M::Trace>> Session<M, R> {
             if !complete.is_empty() {
                 last_hidden.push(hidden.select_rows(&complete)?);
             }
-            let trace = trace.into_host()?;
             for part in &batch.sequences {
-                let sequence = &mut self.sequences[part.slot];
-                sequence.read += part.rows.len();
-                sequence.record.extend(&trace, part.rows.clone())?;
+                self.sequences[part.slot].read += part.rows.len();
             }
+            let told = Told::begin(trace, batch.sequences, model.device())?;
+            // What the pass before told is kept while a GPU works on this one.
+            self.settle()?;
+            self.told = Some(told);
         }
         model.logits(&Tensor::concatenate_rows(&last_hidden)?)
+    }
+
+    /// Keeps what the last pass over the prompts told.
+    fn settle(&mut self) -> Result<()> {
+        let Some(Told { trace, fetch, sequences }) = self.told.take() else { return Ok(()) };
+        let trace = match fetch {
+            Some(mut fetch) => trace.fetched(&mut fetch.wait()?)?,
+            None => trace.into_host()?,
+        };
+        for part in sequences {
+            self.sequences[part.slot].record.extend(&trace, part.rows)?;
+        }
+        Ok(())
     }
 
     /// The next token of every running sequence with its log-probability: prompts are read, then steps are replayed.
@@ -206,6 +231,7 @@ impl<M: LanguageModel, R: Record<M::Trace>> Session<M, R> {
         };
         let step = steps.next(model, &mut self.cache, &self.plan.routing)?;
         let rows: Vec<usize> = steps.indices().collect();
+        self.settle()?;
         for (row, index) in rows.into_iter().enumerate() {
             let sequence = &mut self.sequences[index];
             // What was begun before a sequence was known to have ended tells nothing of it.
@@ -247,6 +273,22 @@ impl<M: LanguageModel, R: Record<M::Trace>> Session<M, R> {
         }
         let text = sequence.completion[before..].to_owned();
         Ok(TextDelta { text, token, finish_reason: sequence.finish_reason })
+    }
+}
+
+impl<T: Trace> Told<T> {
+    /// Begins to fetch what a pass told.
+    fn begin(trace: T, sequences: Vec<Sequence>, device: Option<&Device>) -> Result<Told<T>> {
+        let parts = trace.parts();
+        let fetch = match device {
+            Some(device) if !parts.is_empty() => {
+                let mut fetch = Fetch::new(device, parts.iter().map(Buffer::bytes).sum())?;
+                fetch.start(&parts)?;
+                Some(fetch)
+            }
+            _ => None,
+        };
+        Ok(Told { trace, fetch, sequences })
     }
 }
 

@@ -45,6 +45,6 @@ template <typename T> DEVICE void silu_in_place(T *x, u64 length) {
     KERNEL void swiglu_##suffix(const T *gate_up, T *y, u32 rows, u32 width) { swiglu<T>(gate_up, y, rows, width); }  \
     KERNEL void silu_##suffix(T *x, u64 length) { silu_in_place<T>(x, length); }
 
-ACTIVATION(float, f32)
-ACTIVATION(bf16, bf16)
-ACTIVATION(f16, f16)
+FOR_F32(ACTIVATION(float, f32))
+FOR_BF16(ACTIVATION(bf16, bf16))
+FOR_F16(ACTIVATION(f16, f16))

@@ -4,9 +4,9 @@ use pipeline_schema::DType;
 
 use super::{silu_multiply_scalar, silu_scalar};
 use crate::error::Result;
-use crate::gpu::check::Check;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
+use crate::kernels::check::Check;
 use crate::kernels::launching::{blocks_for, expect};
 
 /// The kernels.
@@ -94,6 +94,6 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

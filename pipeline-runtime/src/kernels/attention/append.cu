@@ -55,6 +55,6 @@ DEVICE void append(T *query, const T *qkv, const u32 *positions, const u32 *slot
                   Rotary{cos, sin, rotary_rows, rotary_dim, eps}, query_norm, key_norm);                                            \
     }
 
-ROTARY_APPEND(float, f32)
-ROTARY_APPEND(bf16, bf16)
-ROTARY_APPEND(f16, f16)
+FOR_F32(ROTARY_APPEND(float, f32))
+FOR_BF16(ROTARY_APPEND(bf16, bf16))
+FOR_F16(ROTARY_APPEND(f16, f16))

@@ -666,19 +666,19 @@ template <typename T> DEVICE void decode(T *output, const T *qkv, const Step &st
 
 #define DECODE(T, suffix)                                                                                              \
     KERNEL void BOUNDS(128, 1) decode_attention_##suffix(STEP_PARAMETERS(T)) { decode<T>(output, qkv, STEP); }
-DECODE(float, f32)
-DECODE(bf16, bf16)
-DECODE(f16, f16)
+FOR_F32(DECODE(float, f32))
+FOR_BF16(DECODE(bf16, bf16))
+FOR_F16(DECODE(f16, f16))
 
 #if TENSOR_CORES
 #define DECODE_TENSOR(T, suffix, D)                                                                                    \
     KERNEL void BOUNDS(160, 1) decode_attention_##D##_##suffix(STEP_PARAMETERS(T)) {                                   \
         decode_tensor<T, D>(output, qkv, STEP);                                                                        \
     }
-DECODE_TENSOR(bf16, bf16, 64)
-DECODE_TENSOR(bf16, bf16, 128)
-DECODE_TENSOR(bf16, bf16, 256)
-DECODE_TENSOR(f16, f16, 64)
-DECODE_TENSOR(f16, f16, 128)
-DECODE_TENSOR(f16, f16, 256)
+FOR_BF16(DECODE_TENSOR(bf16, bf16, 64))
+FOR_BF16(DECODE_TENSOR(bf16, bf16, 128))
+FOR_BF16(DECODE_TENSOR(bf16, bf16, 256))
+FOR_F16(DECODE_TENSOR(f16, f16, 64))
+FOR_F16(DECODE_TENSOR(f16, f16, 128))
+FOR_F16(DECODE_TENSOR(f16, f16, 256))
 #endif

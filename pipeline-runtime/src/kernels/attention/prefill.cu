@@ -635,15 +635,15 @@ template <u32 DEPTH, typename T> DEVICE void prefill(T *output, const T *query, 
     KERNEL void BOUNDS(256, 1) prefill_attention_##DEPTH##_##suffix(PROMPT_PARAMETERS(T)) {                            \
         prefill<DEPTH>(output, query, PROMPT);                                                                         \
     }
-PREFILL(float, f32, 64)
-PREFILL(float, f32, 128)
-PREFILL(float, f32, 256)
-PREFILL(bf16, bf16, 64)
-PREFILL(bf16, bf16, 128)
-PREFILL(bf16, bf16, 256)
-PREFILL(f16, f16, 64)
-PREFILL(f16, f16, 128)
-PREFILL(f16, f16, 256)
+FOR_F32(PREFILL(float, f32, 64))
+FOR_F32(PREFILL(float, f32, 128))
+FOR_F32(PREFILL(float, f32, 256))
+FOR_BF16(PREFILL(bf16, bf16, 64))
+FOR_BF16(PREFILL(bf16, bf16, 128))
+FOR_BF16(PREFILL(bf16, bf16, 256))
+FOR_F16(PREFILL(f16, f16, 64))
+FOR_F16(PREFILL(f16, f16, 128))
+FOR_F16(PREFILL(f16, f16, 256))
 
 #if TENSOR_CORES
 #define PREFILL_TENSOR(T, suffix, D)                                                                                   \
@@ -653,12 +653,12 @@ PREFILL(f16, f16, 256)
         start_consumers();                                                                                             \
         prefill_tensor<T, D>(output, query, PROMPT);                                                                   \
     }
-PREFILL_TENSOR(bf16, bf16, 64)
-PREFILL_TENSOR(bf16, bf16, 128)
-PREFILL_TENSOR(bf16, bf16, 256)
-PREFILL_TENSOR(f16, f16, 64)
-PREFILL_TENSOR(f16, f16, 128)
-PREFILL_TENSOR(f16, f16, 256)
+FOR_BF16(PREFILL_TENSOR(bf16, bf16, 64))
+FOR_BF16(PREFILL_TENSOR(bf16, bf16, 128))
+FOR_BF16(PREFILL_TENSOR(bf16, bf16, 256))
+FOR_F16(PREFILL_TENSOR(f16, f16, 64))
+FOR_F16(PREFILL_TENSOR(f16, f16, 128))
+FOR_F16(PREFILL_TENSOR(f16, f16, 256))
 #endif
 
 #if GROUP_PRODUCTS
@@ -666,8 +666,8 @@ PREFILL_TENSOR(f16, f16, 256)
     KERNEL void BOUNDS(384, 1) prefill_attention_hopper_##D##_##suffix(PROMPT_PARAMETERS(T)) {                         \
         prefill_hopper<T, D>(output, query, PROMPT);                                                                   \
     }
-PREFILL_HOPPER(bf16, bf16, 64)
-PREFILL_HOPPER(bf16, bf16, 128)
-PREFILL_HOPPER(f16, f16, 64)
-PREFILL_HOPPER(f16, f16, 128)
+FOR_BF16(PREFILL_HOPPER(bf16, bf16, 64))
+FOR_BF16(PREFILL_HOPPER(bf16, bf16, 128))
+FOR_F16(PREFILL_HOPPER(f16, f16, 64))
+FOR_F16(PREFILL_HOPPER(f16, f16, 128))
 #endif

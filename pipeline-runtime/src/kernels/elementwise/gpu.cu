@@ -80,8 +80,8 @@ template <typename T> DEVICE void select_rows(const T *x, const u32 *indices, T 
         select_rows(x, indices, y, x_rows, width);                                                                     \
     }
 
-ELEMENTWISE(float, f32)
-ELEMENTWISE(bf16, bf16)
-ELEMENTWISE(f16, f16)
-KERNEL void convert_bf16_f32(const bf16 *x, float *y, u64 length) { convert(x, y, length); }
-KERNEL void convert_f16_f32(const f16 *x, float *y, u64 length) { convert(x, y, length); }
+FOR_F32(ELEMENTWISE(float, f32))
+FOR_BF16(ELEMENTWISE(bf16, bf16))
+FOR_F16(ELEMENTWISE(f16, f16))
+FOR_F32(KERNEL void convert_bf16_f32(const bf16 *x, float *y, u64 length) { convert(x, y, length); })
+FOR_F32(KERNEL void convert_f16_f32(const f16 *x, float *y, u64 length) { convert(x, y, length); })

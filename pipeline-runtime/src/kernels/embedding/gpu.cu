@@ -29,6 +29,6 @@ DEVICE void embedding(const T *table, const u32 *tokens, float *hidden, u32 voca
         embedding<T>(table, tokens, hidden, vocabulary, width);                                                        \
     }
 
-EMBEDDING(float, f32)
-EMBEDDING(bf16, bf16)
-EMBEDDING(f16, f16)
+FOR_F32(EMBEDDING(float, f32))
+FOR_BF16(EMBEDDING(bf16, bf16))
+FOR_F16(EMBEDDING(f16, f16))

@@ -3,9 +3,9 @@
 use pipeline_schema::DType;
 
 use crate::error::Result;
-use crate::gpu::check::Check;
 use crate::gpu::testing::{download, poisoned, random, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
+use crate::kernels::check::Check;
 use crate::kernels::launching::{expect, threads_for_row};
 
 /// The kernels.
@@ -88,6 +88,6 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 mod tests {
     #[test]
     fn kernels_agree_with_the_definition() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

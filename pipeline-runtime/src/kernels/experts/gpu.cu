@@ -800,6 +800,6 @@ DEVICE void add_slots(const T *results, const u32 *chosen, u32 k, u32 experts, u
         add_slots(results, chosen, k, experts, width, output);                                                        \
     }
 
-EXPERTS(float, f32)
-EXPERTS(bf16, bf16)
-EXPERTS(f16, f16)
+FOR_F32(EXPERTS(float, f32))
+FOR_BF16(EXPERTS(bf16, bf16))
+FOR_F16(EXPERTS(f16, f16))

@@ -273,9 +273,9 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
                                            intermediate, results);                                                    \
     }
 
-EXPERTS(bf16, bf16, wide, 256)
-EXPERTS(f16, f16, wide, 256)
-EXPERTS(bf16, bf16, narrow, 128)
-EXPERTS(f16, f16, narrow, 128)
+FOR_BF16(EXPERTS(bf16, bf16, wide, 256))
+FOR_F16(EXPERTS(f16, f16, wide, 256))
+FOR_BF16(EXPERTS(bf16, bf16, narrow, 128))
+FOR_F16(EXPERTS(f16, f16, narrow, 128))
 
 #endif

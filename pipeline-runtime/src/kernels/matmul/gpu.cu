@@ -113,9 +113,9 @@ DEVICE void warp_rows(const T *weight, const void *input, const float *norm_weig
     WARP_ROWS_OF(T, suffix, 4)                                                                                         \
     WARP_ROWS_OF(T, suffix, 16)
 
-WARP_ROWS(float, f32)
-WARP_ROWS(bf16, bf16)
-WARP_ROWS(f16, f16)
+FOR_F32(WARP_ROWS(float, f32))
+FOR_BF16(WARP_ROWS(bf16, bf16))
+FOR_F16(WARP_ROWS(f16, f16))
 
 // ---- 16-bit formats on tensor cores -----------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
     TILE_ROWS_OF(T, suffix, 16_x_swiglu, 2, false, true)                                                               \
     TILE_ROWS_OF(T, suffix, 16_hidden_swiglu, 2, true, true)
 
-TILE_ROWS(bf16, bf16)
-TILE_ROWS(f16, f16)
+FOR_BF16(TILE_ROWS(bf16, bf16))
+FOR_F16(TILE_ROWS(f16, f16))
 
 #endif

@@ -4,11 +4,11 @@ use pipeline_schema::{DType, Hardware};
 
 use super::MatmulShape;
 use crate::error::Result;
-use crate::gpu::check::{Check, Speed, Work, time};
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, MATRIX, PRELUDE, Source, suffix};
 use crate::kernels::MatrixRef;
 use crate::kernels::activation::silu_multiply_scalar;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::expect;
 use crate::kernels::matmul::{MatmulEpilogue, matmul_scalar};
 use crate::kernels::norm::{RmsNormShape, rms_norm_scalar};
@@ -306,20 +306,19 @@ fn speed(device: &Device, shape: MatmulShape, epilogue: Epilogue) -> Result<Chec
     let mut expected = vec![0.0; rows * out_features];
     few_rows_scalar(&rounded, &weights, None, &mut expected, epilogue, shape);
     let case = format!("{dtype} {rows}x{in_features}->{out_features} {epilogue:?}");
-    let mut check = Check::compare("few_rows", case, &found, &expected, rounding(stored));
+    let check = Check::compare("few_rows", case, &found, &expected, rounding(stored));
     let mut turn = 0;
     let microseconds = time(device, 5, 20, || {
         turn += 1;
         few_rows(device, &product(&weight[turn % copies]))
     })?;
-    check.speed = Some(Speed { microseconds, bound_by: Work::Bytes(bytes as f64) });
-    Ok(check)
+    Ok(check.timed(microseconds, Work::Bytes(bytes as f64)))
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

@@ -268,6 +268,6 @@ template <typename T> DEVICE void dequantize_q8_0(const u8 *weight, T *dense, u6
     QUANTIZED_ROWS(Q80, q8_0, T, suffix, 8, x, false)                                                                  \
     QUANTIZED_ROWS(Q80, q8_0, T, suffix, 8, hidden, true)
 
-QUANTIZED(float, f32)
-QUANTIZED(bf16, bf16)
-QUANTIZED(f16, f16)
+FOR_F32(QUANTIZED(float, f32))
+FOR_BF16(QUANTIZED(bf16, bf16))
+FOR_F16(QUANTIZED(f16, f16))

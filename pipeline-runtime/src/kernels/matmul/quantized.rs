@@ -7,9 +7,9 @@ use pipeline_schema::DType;
 use super::MatmulShape;
 use super::gpu::{Epilogue, FEW_ROWS, Input, few_rows_scalar};
 use crate::error::Result;
-use crate::gpu::check::{Check, Speed, Work, time};
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::{blocks_for, expect};
 use crate::kernels::norm::{RmsNormShape, rms_norm_scalar};
 
@@ -367,14 +367,13 @@ fn speed(device: &Device, format: QuantizedFormat, shape: MatmulShape, epilogue:
     few_rows_scalar(&quantized_rows(&values), &dense, None, &mut expected, epilogue, shape);
     let case = format!("{format:?} 1x{in_features}->{out_features} {epilogue:?}");
     let bound = rounding(stored).max(2e-5);
-    let mut check = Check::compare("quantized_few_rows", case, &found, &expected, bound);
+    let check = Check::compare("quantized_few_rows", case, &found, &expected, bound);
     let mut turn = 0;
     let microseconds = time(device, 5, 20, || {
         turn += 1;
         quantized_few_rows(device, &product(&weight[turn % copies]))
     })?;
-    check.speed = Some(Speed { microseconds, bound_by: Work::Bytes(bytes as f64) });
-    Ok(check)
+    Ok(check.timed(microseconds, Work::Bytes(bytes as f64)))
 }
 
 #[cfg(test)]
@@ -383,7 +382,7 @@ mod tests {
 
     #[test]
     fn gpu_kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(checks);
+        crate::kernels::check::assert_passes(checks);
     }
 
     #[test]

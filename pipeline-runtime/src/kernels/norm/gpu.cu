@@ -91,6 +91,6 @@ DEVICE void add_rms_norm(float *hidden, const T *x, const float *weight, T *y, u
         add_rms_norm<T>(hidden, x, weight, y, width, epsilon);                                                         \
     }
 
-NORM(float, f32)
-NORM(bf16, bf16)
-NORM(f16, f16)
+FOR_F32(NORM(float, f32))
+FOR_BF16(NORM(bf16, bf16))
+FOR_F16(NORM(f16, f16))

@@ -4,9 +4,9 @@ use pipeline_schema::DType;
 
 use super::{RmsNormShape, add_rms_norm_scalar, rms_norm_scalar};
 use crate::error::Result;
-use crate::gpu::check::Check;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
+use crate::kernels::check::Check;
 use crate::kernels::launching::{expect, threads_for_row};
 
 /// The kernels.
@@ -109,6 +109,6 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

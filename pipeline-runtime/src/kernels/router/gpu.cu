@@ -214,6 +214,6 @@ DEVICE void route(const float *hidden, const float *norm_weight, float epsilon, 
                           weights);                                                                                   \
     }
 
-ROUTER(float, f32)
-ROUTER(bf16, bf16)
-ROUTER(f16, f16)
+FOR_F32(ROUTER(float, f32))
+FOR_BF16(ROUTER(bf16, bf16))
+FOR_F16(ROUTER(f16, f16))

@@ -4,9 +4,9 @@ use pipeline_schema::DType;
 
 use super::{TopKShape, softmax_top_k_scalar};
 use crate::error::Result;
-use crate::gpu::check::Check;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
+use crate::kernels::check::Check;
 use crate::kernels::launching::expect;
 use crate::kernels::norm::{RmsNormShape, rms_norm_scalar};
 
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(checks);
+        crate::kernels::check::assert_passes(checks);
     }
 
     #[test]

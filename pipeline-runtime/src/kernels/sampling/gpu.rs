@@ -1,9 +1,9 @@
 //! Sampling on a GPU: what [`Sampler`] does, with the same bits.
 
 use crate::error::Result;
-use crate::gpu::check::{Check, Speed, Work, time};
 use crate::gpu::testing::random;
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source};
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::expect;
 use crate::text::sampling::{as_written, weight_bits};
 use crate::text::{Sampler, SamplingParameters};
@@ -375,17 +375,14 @@ fn speed(device: &Device, rows: usize, case: &str, way: SamplingParameters) -> R
     for (sampler, logits) in samplers.iter_mut().zip(values.chunks_exact(vocabulary)) {
         expected.push(sampler.sample(logits, &[])?.token as f32);
     }
-    let mut check =
-        Check::compare("sampling", format!("{rows}x{vocabulary}, {case}"), &found, &expected, 0.0);
-    let bound_by = Work::Bytes((rows * vocabulary * 4) as f64);
-    check.speed = Some(Speed { microseconds, bound_by });
-    Ok(check)
+    let check = Check::compare("sampling", format!("{rows}x{vocabulary}, {case}"), &found, &expected, 0.0);
+    Ok(check.timed(microseconds, Work::Bytes((rows * vocabulary * 4) as f64)))
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn kernels_choose_as_the_host_does() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

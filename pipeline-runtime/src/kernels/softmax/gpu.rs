@@ -4,9 +4,9 @@ use pipeline_schema::DType;
 
 use super::softmax_scalar;
 use crate::error::Result;
-use crate::gpu::check::Check;
 use crate::gpu::testing::{download, poisoned, random};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source};
+use crate::kernels::check::Check;
 use crate::kernels::launching::expect;
 
 /// The kernels.
@@ -83,6 +83,6 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

@@ -1,6 +1,7 @@
 //! The `pipelines` command: runs, inspects and measures models without writing a program.
 
 mod bench;
+mod doctor;
 mod forward;
 mod inspect;
 mod models;
@@ -32,6 +33,8 @@ enum Command {
     Prepare(prepare::Arguments),
     /// Lists the architectures with their tasks, parameters and model types
     Models(models::Arguments),
+    /// Says what this machine can run on, and tests every kernel on it
+    Doctor(doctor::Arguments),
     /// Measures decoding and prefill of a model of real layer shape with random weights
     Bench(bench::Arguments),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Prepare(arguments) => prepare::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -1,13 +1,21 @@
 //! `pipelines run`
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-use pipelines::arch::moe::{Generation, Prompt};
+use pipelines::arch::generation::{GenerationParameters, Prompt, TextDelta, Usage};
+use pipelines::arch::moe::{ExpertAttribution, MoeParameters};
 use pipelines::prelude::*;
-use pipelines::ready::{MoeFeatureExtraction, MoeTextGeneration};
+use pipelines::ready::{
+    DenseFeatureExtraction, DenseTextGeneration, MoeFeatureExtraction, MoeTextGeneration,
+};
+use pipelines::schema::ArchitectureSpec;
 use pipelines::text::Message;
-use pipelines::{DeviceId, Response, schema};
+use pipelines::{
+    Architecture, Builder, Declaration, DeviceId, InfersByDefault, ParametersOf, Stages, Stepwise, schema,
+};
+use serde::Serialize;
 
 use crate::options::{Outcome, WeightFormat};
 
@@ -86,68 +94,38 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     })?;
     let task = match &arguments.task {
         None => architecture.default_task(),
-        Some(name) => *architecture.tasks.iter().find(|task| task.answers_to(name)).ok_or_else(|| {
-            let instead = schema::suggest::instead(name, architecture.tasks.iter().map(|task| task.name));
-            format!("architecture `{}` has no task `{name}`; {instead}", architecture.name)
-        })?,
+        Some(name) => match architecture.task(name) {
+            Some(task) if architecture.runs_task(task) => task,
+            Some(task) => return Err(schema::rules::not_done_yet(architecture, task).into()),
+            None => {
+                let names = architecture.running_tasks().map(|task| task.name);
+                let instead = schema::suggest::instead(name, names);
+                return Err(
+                    format!("architecture `{}` has no task `{name}`; {instead}", architecture.name).into()
+                );
+            }
+        },
     };
     let prompt = arguments.prompt()?;
-    if task == &schema::task::FEATURE_EXTRACTION {
-        let pipeline = arguments.adjust(MoeFeatureExtraction::builder()).load()?;
-        let features = pipeline.run_with(prompt, |parameters| arguments.parameters(parameters))?;
-        return arguments.print(&features);
+    let has_experts = architecture == &schema::arch::MOE;
+    if !has_experts {
+        arguments.refuse_those_of_experts(architecture)?;
     }
-    generate(arguments, prompt)
-}
-
-fn generate(arguments: &Arguments, prompt: Prompt) -> Outcome {
-    let pipeline = arguments.adjust(MoeTextGeneration::builder()).load()?;
-    let continued = match &prompt {
-        Prompt::Text(text) => text.clone(),
-        Prompt::Messages(_) => String::new(),
-    };
-    let mut stream = pipeline.stream_with(prompt, |parameters| arguments.parameters(parameters))?;
-    let generation = if arguments.json {
-        stream.finish()?
-    } else {
-        let mut out = std::io::stdout().lock();
-        write!(out, "{continued}")?;
-        out.flush()?;
-        for delta in &mut stream {
-            write!(out, "{}", delta?.text)?;
-            out.flush()?;
+    let of_moe = |parameters: &mut MoeParameters| arguments.of_moe(parameters);
+    let of_generation = |parameters: &mut GenerationParameters| arguments.of_generation(parameters);
+    match (has_experts, task == &schema::task::FEATURE_EXTRACTION) {
+        (true, true) => arguments.extract(MoeFeatureExtraction::builder(), prompt, of_moe),
+        (false, true) => arguments.extract(DenseFeatureExtraction::builder(), prompt, of_generation),
+        (true, false) => arguments.generate(MoeTextGeneration::builder(), prompt, of_moe, |generation| {
+            arguments.picture(&generation.experts)?;
+            Ok((generation.usage, generation.seed))
+        }),
+        (false, false) => {
+            arguments.generate(DenseTextGeneration::builder(), prompt, of_generation, |generation| {
+                Ok((generation.usage, generation.seed))
+            })
         }
-        writeln!(out)?;
-        stream.into_response()?
-    };
-    if let Some(path) = &arguments.svg {
-        std::fs::write(path, generation.experts.heatmap().svg())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    if arguments.json {
-        return arguments.print(&generation);
-    }
-    if arguments.heatmap {
-        write!(anstream::stdout(), "\n{:#}", generation.experts.heatmap())?;
-    }
-    summarise(&generation);
-    Ok(())
-}
-
-/// Says on standard error how the run went, when somebody looks at it.
-fn summarise(generation: &Response<Generation>) {
-    if !std::io::stderr().is_terminal() {
-        return;
-    }
-    let seconds = generation.timings.infer.as_secs_f64();
-    let tokens = generation.usage.completion_tokens;
-    eprintln!(
-        "\n{tokens} tokens after {} in {seconds:.2} s ({:.1} tokens/s) on {}, seed {}",
-        generation.usage.prompt_tokens,
-        tokens as f64 / seconds,
-        generation.hardware,
-        generation.seed,
-    );
 }
 
 impl Arguments {
@@ -179,31 +157,128 @@ impl Arguments {
         }
     }
 
-    fn parameters(&self, parameters: &mut pipelines::arch::moe::MoeParameters) {
-        fn set<T: Clone>(parameter: &mut T, value: &Option<T>) {
-            if let Some(value) = value {
-                *parameter = value.clone();
-            }
+    /// Turns the prompt into vectors.
+    fn extract<D>(
+        &self,
+        builder: Builder<D>,
+        prompt: Prompt,
+        change: impl FnOnce(&mut ParametersOf<D>),
+    ) -> Outcome
+    where
+        D: Stages<Output: Display + Serialize>,
+        D::Architecture: Architecture<D::Task, Input = Prompt>,
+    {
+        self.print(&self.adjust(builder).load()?.run_with(prompt, change)?)
+    }
+
+    /// Generates a text, which is written as it grows unless JSON is asked for. `told` is called with it when it is
+    /// whole, and gives its tokens and its seed: what is said on standard error, when somebody looks at it.
+    fn generate<D>(
+        &self,
+        builder: Builder<D>,
+        prompt: Prompt,
+        change: impl FnOnce(&mut ParametersOf<D>),
+        told: impl FnOnce(&D::Output) -> Result<(Usage, u64), Box<dyn std::error::Error>>,
+    ) -> Outcome
+    where
+        D: Stages<Output: Display + Serialize> + InfersByDefault,
+        D::Architecture: Stepwise<D::Task, Input = Prompt, Delta = TextDelta>,
+    {
+        let pipeline = self.adjust(builder).load()?;
+        let continued = match &prompt {
+            Prompt::Text(text) => text.clone(),
+            Prompt::Messages(_) => String::new(),
+        };
+        let mut stream = pipeline.stream_with(prompt, change)?;
+        if self.json {
+            let generation = stream.finish()?;
+            told(&generation)?;
+            return self.print(&generation);
         }
+        let mut out = std::io::stdout().lock();
+        write!(out, "{continued}")?;
+        out.flush()?;
+        for delta in &mut stream {
+            write!(out, "{}", delta?.text)?;
+            out.flush()?;
+        }
+        writeln!(out)?;
+        drop(out);
+        let generation = stream.into_response()?;
+        let (Usage { prompt_tokens, completion_tokens: tokens }, seed) = told(&generation)?;
+        if std::io::stderr().is_terminal() {
+            let seconds = generation.timings.infer.as_secs_f64();
+            eprintln!(
+                "\n{tokens} tokens after {prompt_tokens} in {seconds:.2} s ({:.1} tokens/s) on {}, seed {seed}",
+                tokens as f64 / seconds,
+                generation.hardware,
+            );
+        }
+        Ok(())
+    }
+
+    /// Draws which expert read or wrote which word, where that is asked for.
+    fn picture(&self, experts: &ExpertAttribution) -> Outcome {
+        if let Some(path) = &self.svg {
+            std::fs::write(path, experts.heatmap().svg())
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        if self.heatmap && !self.json {
+            write!(anstream::stdout(), "\n{:#}", experts.heatmap())?;
+        }
+        Ok(())
+    }
+
+    /// Sets what is given of how text is generated.
+    fn of_generation(&self, parameters: &mut GenerationParameters) {
         set(&mut parameters.max_new_tokens, &self.max_new_tokens);
         set(&mut parameters.temperature, &self.temperature);
         set(&mut parameters.top_p, &self.top_p);
         set(&mut parameters.top_k, &self.top_k);
         set(&mut parameters.min_p, &self.min_p);
         set(&mut parameters.repetition_penalty, &self.repetition_penalty);
-        set(&mut parameters.num_active_experts, &self.num_active_experts);
         parameters.do_sample &= !self.greedy;
         parameters.seed = self.seed.or(parameters.seed);
-        parameters.capacity_factor = self.capacity_factor.or(parameters.capacity_factor);
         parameters.stop.extend(self.stop.iter().cloned());
     }
 
-    fn print<O: std::fmt::Display + serde::Serialize>(&self, output: &O) -> Outcome {
+    /// Sets what is given for a mixture of experts.
+    fn of_moe(&self, parameters: &mut MoeParameters) {
+        self.of_generation(parameters);
+        set(&mut parameters.num_active_experts, &self.num_active_experts);
+        parameters.capacity_factor = self.capacity_factor.or(parameters.capacity_factor);
+    }
+
+    /// Refuses what only a mixture of experts has.
+    fn refuse_those_of_experts(&self, architecture: &ArchitectureSpec) -> Outcome {
+        let given = [
+            ("--num-active-experts", self.num_active_experts.is_some()),
+            ("--capacity-factor", self.capacity_factor.is_some()),
+            ("--heatmap", self.heatmap),
+            ("--svg", self.svg.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(format!(
+                "`{option}` is about experts, but the model is of the architecture `{}`",
+                architecture.name
+            )
+            .into()),
+        }
+    }
+
+    fn print<O: Display + Serialize>(&self, output: &O) -> Outcome {
         if self.json {
             writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(output)?)?;
         } else {
             writeln!(std::io::stdout(), "{output}")?;
         }
         Ok(())
+    }
+}
+
+fn set<T: Clone>(parameter: &mut T, value: &Option<T>) {
+    if let Some(value) = value {
+        *parameter = value.clone();
     }
 }

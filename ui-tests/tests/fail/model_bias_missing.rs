@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = text, hardware = [cpu], model = "checkpoints/no-bias")]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = text, hardware = [cpu], model = "checkpoints/rope-reversed")]
+struct Storyteller;
+
+fn main() {}

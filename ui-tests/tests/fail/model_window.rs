@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = text, hardware = [cpu], model = "checkpoints/window-of-nothing")]
+struct Storyteller;
+
+fn main() {}
