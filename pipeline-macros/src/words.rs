@@ -1,6 +1,6 @@
 //! A documented item for every word that a declaration may use, made from the tables: what an editor completes and shows.
 
-use pipeline_schema::{ARCHITECTURES, DType, Hardware, task};
+use pipeline_schema::{ArchitectureSpec, DType, Hardware, TaskSpec, arch};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
@@ -12,12 +12,12 @@ use crate::parse::words::identifier;
 /// it means; a key has nothing of the kind.
 pub(crate) fn words() -> TokenStream {
     let (keys, params) = (keys(&PIPELINE_KEYS), keys(&PARAM_KEYS));
-    let running = ARCHITECTURES.into_iter().filter(|spec| spec.runs());
-    let arch = uses(running.map(|spec| (spec.type_name.to_owned(), spec.name)));
-    let task = uses(task::TASKS.iter().map(|spec| (spec.type_name.to_owned(), spec.name)));
-    let hardware = uses(Hardware::ALL.into_iter().map(|hardware| (format!("{hardware:?}"), hardware.name())));
-    let dtype = uses(DType::ALL.into_iter().map(|dtype| (format!("{dtype:?}"), dtype.name())));
-    let custom = uses(StageName::ALL.into_iter().map(|stage| (stage.trait_name().to_owned(), stage.word())));
+    let arch = uses(arch::running().map(|spec| (spec.type_name.to_owned(), spec.name)));
+    let task = uses(running_tasks().iter().map(|spec| (spec.type_name.to_owned(), spec.name)));
+    let hardware = Hardware::ALL.into_iter().map(|hardware| (format!("{hardware:?}"), hardware.name()));
+    let dtype = DType::ALL.into_iter().map(|dtype| (format!("{dtype:?}"), dtype.name()));
+    let custom = StageName::ALL.into_iter().map(|stage| (stage.trait_name().to_owned(), stage.word()));
+    let (hardware, dtype, custom) = (uses(hardware), uses(dtype), uses(custom));
     quote! {
         pub mod keys { #keys }
         pub mod arch { pub use ::pipeline_runtime::arch::{#arch}; }
@@ -29,8 +29,19 @@ pub(crate) fn words() -> TokenStream {
     }
 }
 
+/// What some architecture does in this version, each task once.
+pub(crate) fn running_tasks() -> Vec<&'static TaskSpec> {
+    let mut tasks: Vec<&TaskSpec> = Vec::new();
+    for task in arch::running().flat_map(ArchitectureSpec::running_tasks) {
+        if !tasks.contains(&task) {
+            tasks.push(task);
+        }
+    }
+    tasks
+}
+
 /// `Moe as moe, Text as text,`.
-fn uses(words: impl Iterator<Item = (String, &'static str)>) -> TokenStream {
+fn uses<'a>(words: impl Iterator<Item = (String, &'a str)>) -> TokenStream {
     let words = words.map(|(item, word)| {
         let (item, word) = (format_ident!("{item}"), format_ident!("{}", identifier(word)));
         quote!(#item as #word,)

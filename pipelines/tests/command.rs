@@ -310,16 +310,16 @@ fn prepare_writes_what_the_compiler_checks_without_the_checkpoint() {
     assert!(fails(&["prepare", "nowhere"]).contains("expected the directory of a crate"));
 }
 
-/// What `bench --json` wrote, a line each.
-fn lines_of_json(said: &str) -> Vec<Value> {
-    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// What a checkout without the checkpoints is checked against: it is committed.
 #[test]
 fn the_snapshots_of_the_examples_are_up_to_date() {
     let said = succeeds(&["prepare", "--check", &workspace().join("examples").display().to_string()]);
     assert!(said.contains("checkpoints--storyteller-moe.json: up to date"), "{said}");
+}
+
+/// What `bench --json` wrote, a line each.
+fn lines_of_json(said: &str) -> Vec<Value> {
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]

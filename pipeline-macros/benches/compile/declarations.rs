@@ -35,6 +35,7 @@ pub(super) fn by_hand(count: usize) -> String {
         "#![allow(dead_code)]
 use pipelines::arch::Moe;
 use pipelines::declared::{{self, set, set_within}};
+use pipelines::parts::LoadableAsPart;
 use pipelines::prelude::*;
 use pipelines::task::TextGeneration;
 use pipelines::{{Declared, DeclaredModel, InfersByDefault}};
@@ -103,6 +104,10 @@ impl Infer for {TELLER} {
 }
 
 impl InfersByDefault for {TELLER} {}
+
+impl LoadableAsPart for {TELLER} {
+    type This = Self;
+}
 
 impl Format for {TELLER} {
     type Output = OutputOf<Self>;

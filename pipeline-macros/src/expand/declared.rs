@@ -1,7 +1,7 @@
 //! `impl Declared`: the struct with its defaults.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Type, WhereClause};
 
@@ -31,17 +31,15 @@ pub(super) fn loadable_as_part(outline: &Outline) -> TokenStream {
     let ident = &outline.item.ident;
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     let span = at(ident.span());
-    let predicates = where_clause.map(|clause| &clause.predicates);
-    let comma = predicates.filter(|all| !all.is_empty() && !all.trailing_punct()).map(|_| quote!(,));
+    let has_what_it_takes = quote_spanned! {span=>
+        for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static
+    };
+    let where_clause = with_predicates(where_clause, [has_what_it_takes].into_iter());
     let unlisted = stages::unlisted(outline);
     quote_spanned! {span=>
         #[automatically_derived]
         #unlisted
-        impl #impl_generics __private::LoadableAsPart for #ident #ty_generics
-        where
-            #predicates #comma
-            for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static,
-        {
+        impl #impl_generics __private::LoadableAsPart for #ident #ty_generics #where_clause {
             type This = Self;
         }
     }
@@ -55,17 +53,20 @@ fn bounds(where_clause: Option<&WhereClause>, fields: &[Field]) -> TokenStream {
     let own = fields.iter().filter(|field| {
         matches!(field.role, Role::Own) && field.conditions.is_empty() && !always_has_default(&field.ty)
     });
-    let own: Vec<_> = own
-        .map(|Field { ty, .. }| quote_spanned!(at(ty.span())=> for<'declared> #ty: ::core::default::Default,))
-        .collect();
-    match where_clause {
-        None if own.is_empty() => TokenStream::new(),
-        None => quote!(where #(#own)*),
-        Some(WhereClause { where_token, predicates, .. }) => {
-            let comma = (!predicates.is_empty() && !predicates.trailing_punct()).then(|| quote!(,));
-            quote!(#where_token #predicates #comma #(#own)*)
-        }
-    }
+    let predicates = own
+        .map(|Field { ty, .. }| quote_spanned!(at(ty.span())=> for<'declared> #ty: ::core::default::Default));
+    with_predicates(where_clause, predicates)
+}
+
+/// The user's where clause and predicates of ours.
+fn with_predicates(
+    where_clause: Option<&WhereClause>,
+    ours: impl Iterator<Item = TokenStream>,
+) -> TokenStream {
+    let theirs = where_clause.into_iter().flat_map(|clause| &clause.predicates);
+    let mut predicates: Vec<_> = theirs.map(ToTokens::to_token_stream).collect();
+    predicates.extend(ours);
+    if predicates.is_empty() { TokenStream::new() } else { quote!(where #(#predicates,)*) }
 }
 
 fn always_has_default(ty: &Type) -> bool {
