@@ -456,7 +456,7 @@ pub fn sources() -> &'static [&'static Source] {
     use crate::kernels::{
         activation, attention, elementwise, embedding, experts, matmul, norm, router, sampling, softmax,
     };
-    static SOURCES: [&Source; 14] = [
+    static SOURCES: [&Source; 15] = [
         &activation::gpu::SOURCE,
         &attention::gpu::APPEND,
         &attention::gpu::DECODE,
@@ -465,6 +465,7 @@ pub fn sources() -> &'static [&'static Source] {
         &embedding::gpu::SOURCE,
         &experts::gpu::SOURCE,
         &experts::gpu::HOPPER,
+        &experts::quantized::SOURCE,
         &matmul::gpu::SOURCE,
         &matmul::quantized::SOURCE,
         &norm::gpu::SOURCE,

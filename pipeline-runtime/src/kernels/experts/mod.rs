@@ -8,6 +8,7 @@
 mod cpu;
 pub mod gpu;
 mod groups;
+pub mod quantized;
 mod scalar;
 #[cfg(test)]
 mod tests;

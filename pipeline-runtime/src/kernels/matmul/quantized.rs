@@ -87,7 +87,7 @@ impl QuantizedFormat {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             QuantizedFormat::Q4K => "q4_k",
             QuantizedFormat::Q80 => "q8_0",
@@ -242,7 +242,7 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 }
 
 /// Random weights in a format: packed on the device, and what they stand for.
-fn weights(device: &Device, format: QuantizedFormat, count: usize) -> Result<(Buffer, Vec<f32>)> {
+pub(crate) fn weights(device: &Device, format: QuantizedFormat, count: usize) -> Result<(Buffer, Vec<f32>)> {
     let cpu = &candle_core::Device::Cpu;
     let dense =
         candle_core::Tensor::from_vec(random(count, 1), (count / format.block(), format.block()), cpu)?;
@@ -256,7 +256,7 @@ fn weights(device: &Device, format: QuantizedFormat, count: usize) -> Result<(Bu
 }
 
 /// x as the kernels quantise it.
-fn quantized_rows(x: &[f32]) -> Vec<f32> {
+pub(crate) fn quantized_rows(x: &[f32]) -> Vec<f32> {
     let block = |block: &[f32]| -> Vec<f32> {
         let highest = block.iter().fold(0.0f32, |highest, value| highest.max(value.abs()));
         let factor = if highest > 0.0 { 127.0 / highest } else { 0.0 };
