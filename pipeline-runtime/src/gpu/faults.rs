@@ -13,7 +13,7 @@ use crate::models::mixtral::Mixtral;
 use pipeline_schema::models::ModelConfig;
 
 #[derive(Debug)]
-struct StandIn {
+pub(crate) struct StandIn {
     chip: Chip,
     room: usize,
     held: Mutex<HashMap<u64, usize>>,
@@ -23,7 +23,7 @@ struct StandIn {
 
 impl StandIn {
     /// A device with so many bytes beside the backend's own workspace.
-    fn open(room: usize) -> (Device, Arc<StandIn>) {
+    pub(crate) fn open(room: usize) -> (Device, Arc<StandIn>) {
         let chip = Chip {
             name: "stand-in".to_owned(),
             target: "none".to_owned(),

@@ -10,7 +10,7 @@ pub mod cuda;
 mod dialect;
 pub mod driver;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 mod fetch;
 mod graph;
 pub mod hip;
