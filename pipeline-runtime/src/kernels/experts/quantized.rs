@@ -5,12 +5,13 @@ use pipeline_schema::DType;
 use super::gpu::{ExpertsBuffers, MOST_EXPERTS};
 use super::{DROPPED, ExpertsShape};
 use crate::error::Result;
-use crate::gpu::check::Check;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
 use crate::kernels::activation::silu_f64;
+use crate::kernels::check::Check;
 use crate::kernels::launching::{blocks_for, expect};
-use crate::kernels::matmul::quantized::{QuantizedFormat, quantized_rows, weights as random_weights};
+use crate::kernels::matmul::quantized::weights as random_weights;
+use crate::kernels::quantized::{QuantizedFormat, quantized_rows};
 
 /// The kernels.
 pub static SOURCE: Source = Source {
@@ -143,7 +144,7 @@ pub fn quantized_experts(
 /// A kernel does not compile, or the driver refuses.
 pub fn checks(device: &Device) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    for format in [QuantizedFormat::Q4K, QuantizedFormat::Q80] {
+    for format in QuantizedFormat::ALL {
         for dtype in DType::ALL {
             for (tokens, hidden, intermediate, experts_per_token, count) in
                 [(1, 256, 512, 2, 4), (3, 512, 256, 1, 3), (7, 256, 256, 3, 3), (40, 256, 256, 2, 5)]
