@@ -314,6 +314,7 @@ mod tests {
     use super::*;
     use crate::gpu::faults::StandIn;
     use crate::gpu::testing::download;
+    use crate::kernels::MatrixRef;
 
     #[test]
     fn random_weights_on_a_device_are_those_of_the_processor() {
@@ -335,5 +336,57 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn random_blocks_on_a_device_are_those_of_the_processor() {
+        let device = Device::Gpu(StandIn::open(32 << 20).0);
+        for format in QuantizedFormat::ALL {
+            // More than one repeated block, and less.
+            for (out_features, in_features) in [(2100, 1024), (3, 256)] {
+                let weights = Weights::random(5, DType::BF16).quantized(Some(format));
+                let format = weights.map_format(&[in_features]);
+                let host = weights.matrix_in("weight", out_features, in_features, format).unwrap();
+                let matrix = weights
+                    .on(&device)
+                    .unwrap()
+                    .matrix_in("weight", out_features, in_features, format)
+                    .unwrap();
+                assert_eq!(packed(&matrix), format.unwrap().pack(&host_blocks(&host)));
+                assert_eq!(matrix.size(), format.unwrap().bytes(out_features * in_features));
+            }
+        }
+    }
+
+    #[test]
+    fn stacked_blocks_are_packed_as_a_whole() {
+        let (device, _) = StandIn::open(1 << 20);
+        for format in QuantizedFormat::ALL {
+            let weights = Weights::random(1, DType::F32).quantized(Some(format));
+            let part = |name: &str, rows| weights.part_matrix(name, rows, 512, Some(format)).unwrap();
+            let parts = [part("a", 3), part("b", 1), part("c", 2)];
+            let whole = Matrix::stacked_on(&device, &parts.each_ref()).unwrap();
+            let blocks: Vec<u8> = parts.iter().flat_map(host_blocks).collect();
+            assert_eq!(packed(&whole), format.pack(&blocks));
+            // And from parts that are on the device already.
+            let parts = parts.each_ref().map(|part| Matrix::stacked_on(&device, &[part]).unwrap());
+            assert_eq!(
+                packed(&Matrix::stacked_on(&device, &parts.each_ref()).unwrap()),
+                format.pack(&blocks)
+            );
+            let dense = weights.matrix("d", 2, 512).unwrap();
+            let error = Matrix::stacked_on(&device, &[&parts[0], &dense]).unwrap_err().to_string();
+            assert!(error.contains("one width and format"), "{error}");
+        }
+    }
+
+    fn packed(matrix: &Matrix) -> Vec<u8> {
+        let blocks = matrix.blocks_on_device().unwrap();
+        blocks.device().read(blocks.buffer(), 0, matrix.size()).unwrap()
+    }
+
+    fn host_blocks(matrix: &Matrix) -> Vec<u8> {
+        let MatrixRef::Quantized(weights) = matrix.on_host().unwrap() else { panic!("quantised weights") };
+        weights.bytes(0..weights.len()).to_vec()
     }
 }

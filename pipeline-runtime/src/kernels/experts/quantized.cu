@@ -205,22 +205,25 @@ DEVICE void quantized_experts(const u8 *weight, u8 *inputs, const u32 *chosen, c
         quantized_experts<Format, float, ROWS, false>(down, inputs, chosen, weights, rows, k, experts, hidden,        \
                                                       intermediate, 0, output);                                       \
     }
-#define QUANTIZED_FORMAT(Format, name)                                                                                \
-    QUANTIZED_EXPERTS(Format, name, float, f32, 1)                                                                    \
-    QUANTIZED_EXPERTS(Format, name, bf16, bf16, 1)                                                                    \
-    QUANTIZED_EXPERTS(Format, name, f16, f16, 1)                                                                      \
-    QUANTIZED_EXPERTS(Format, name, float, f32, 4)                                                                    \
-    QUANTIZED_EXPERTS(Format, name, bf16, bf16, 4)                                                                    \
-    QUANTIZED_EXPERTS(Format, name, f16, f16, 4)                                                                      \
-    QUANTIZED_DOWN(Format, name, 1)                                                                                   \
-    QUANTIZED_DOWN(Format, name, 4)
 #define QUANTIZE(T, suffix)                                                                                           \
     KERNEL void experts_quantize_##suffix(const T *x, u8 *memory, u32 rows, u32 in) {                                 \
         quantize_inputs(x, memory, rows, in);                                                                         \
     }
+#define QUANTIZED(T, suffix)                                                                                          \
+    QUANTIZE(T, suffix)                                                                                               \
+    QUANTIZED_EXPERTS(Q4K, q4_k, T, suffix, 1)                                                                        \
+    QUANTIZED_EXPERTS(Q4K, q4_k, T, suffix, 4)                                                                        \
+    QUANTIZED_EXPERTS(Q80, q8_0, T, suffix, 1)                                                                        \
+    QUANTIZED_EXPERTS(Q80, q8_0, T, suffix, 4)
 
-QUANTIZE(float, f32)
-QUANTIZE(bf16, bf16)
-QUANTIZE(f16, f16)
-QUANTIZED_FORMAT(Q4K, q4_k)
-QUANTIZED_FORMAT(Q80, q8_0)
+FOR_F32(QUANTIZED(float, f32))
+FOR_BF16(QUANTIZED(bf16, bf16))
+FOR_F16(QUANTIZED(f16, f16))
+
+// They serve all number formats: not compiled with each.
+#if FORMATS == 0 || FORMATS == 7
+QUANTIZED_DOWN(Q4K, q4_k, 1)
+QUANTIZED_DOWN(Q4K, q4_k, 4)
+QUANTIZED_DOWN(Q80, q8_0, 1)
+QUANTIZED_DOWN(Q80, q8_0, 4)
+#endif

@@ -2,15 +2,15 @@
 
 use pipeline_schema::DType;
 
-use super::gpu::{ExpertsBuffers, MOST_EXPERTS};
+use super::gpu::{DeviceExperts, ExpertsBuffers, MOST_EXPERTS, experts as dense_experts};
 use super::{DROPPED, ExpertsShape};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
 use crate::kernels::activation::silu_f64;
 use crate::kernels::check::Check;
 use crate::kernels::launching::{blocks_for, expect};
-use crate::kernels::matmul::quantized::weights as random_weights;
+use crate::kernels::matmul::quantized::{dequantize, weights as random_weights};
 use crate::kernels::quantized::{QuantizedFormat, quantized_rows};
 
 /// The kernels.
@@ -26,6 +26,9 @@ pub static SOURCE: Source = Source {
 
 /// The most tokens of a launch, a bit of a word each.
 const FEW: usize = 32;
+/// More tokens than this take the weights of a layer back in a dense format first: reading the blocks once for 32 of them
+/// takes longer then.
+const MANY: usize = 256;
 
 /// The experts of a layer on a device, quantised.
 #[derive(Clone, Debug)]
@@ -71,9 +74,8 @@ impl QuantizedExperts {
 
 /// hidden += Σ over slots of weight · down(silu(gate · x) · (up · x)): x and what stands between the two halves are
 /// quantised to 8 bits with a scale for 32 neighbours; products of a scale are summed as whole numbers, all else in
-/// `f32`. Bound by reading the weights of the experts that are visited, once for 32 tokens: for prompts, weights back in a
-/// dense format ([`dequantize`](crate::kernels::matmul::quantized::dequantize)) and
-/// [`experts`](super::gpu::experts) are faster.
+/// `f32`. Bound by reading the weights of the experts that are visited, once for 32 tokens. More than 256 tokens take the
+/// weights of the layer as dense ones, as [`experts`](super::gpu::experts) does, if the device has room for so many.
 ///
 /// # Panics
 /// Where a buffer is too small for the shape, hidden or intermediate is no multiple of the format's block, or there are
@@ -100,6 +102,14 @@ pub fn quantized_experts(
     expect(buffers.weights, "weights", &[tokens, experts_per_token], 4);
     expect(buffers.hidden, "hidden", &[tokens, hidden], 4);
     expect(buffers.scratch, "scratch", &[weights.scratch_bytes(shape)], 1);
+    if tokens > MANY {
+        match Dense::allocate(device, weights, shape) {
+            Ok(dense) => return many(device, weights, dense, buffers, shape),
+            // Slower is better than not at all.
+            Err(Error::OutOfMemory { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let scratch = weights.scratch(shape);
     let part = |offset: usize| buffers.scratch.address() + offset as u64;
     let (x, activated, quantized) = (part(scratch.x), part(scratch.activated), part(scratch.quantized));
@@ -138,6 +148,43 @@ pub fn quantized_experts(
     Ok(())
 }
 
+/// Room for the weights of a layer as dense ones and for their products.
+struct Dense {
+    experts: DeviceExperts,
+    gate_up: Buffer,
+    down: Buffer,
+    scratch: Buffer,
+}
+
+impl Dense {
+    fn allocate(device: &Device, weights: &QuantizedExperts, shape: ExpertsShape) -> Result<Dense> {
+        let QuantizedExperts { experts, dtype, .. } = *weights;
+        let ExpertsShape { tokens, hidden, intermediate, experts_per_token } = shape;
+        let bytes = experts * hidden * intermediate * dtype.size();
+        let (gate_up, down) = (device.allocate(2 * bytes)?, device.allocate(bytes)?);
+        let experts =
+            DeviceExperts::new(device, gate_up.clone(), down.clone(), experts, hidden, intermediate, dtype)?;
+        let scratch = device.allocate(experts.scratch_bytes(tokens, experts_per_token))?;
+        Ok(Dense { experts, gate_up, down, scratch })
+    }
+}
+
+/// The layer on weights that become dense first.
+fn many(
+    device: &Device,
+    weights: &QuantizedExperts,
+    dense: Dense,
+    buffers: ExpertsBuffers<'_>,
+    shape: ExpertsShape,
+) -> Result<()> {
+    let QuantizedExperts { format, experts, dtype, .. } = *weights;
+    let size = experts * shape.hidden * shape.intermediate;
+    dequantize(device, &weights.gate_up, format, &dense.gate_up, 2 * size, dtype)?;
+    dequantize(device, &weights.down, format, &dense.down, size, dtype)?;
+    let buffers = ExpertsBuffers { scratch: &dense.scratch, ..buffers };
+    dense_experts(device, &dense.experts, buffers, shape)
+}
+
 /// Every kernel beside its twin, on the same quantised numbers.
 ///
 /// # Errors
@@ -146,9 +193,13 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for format in QuantizedFormat::ALL {
         for dtype in DType::ALL {
-            for (tokens, hidden, intermediate, experts_per_token, count) in
-                [(1, 256, 512, 2, 4), (3, 512, 256, 1, 3), (7, 256, 256, 3, 3), (40, 256, 256, 2, 5)]
-            {
+            for (tokens, hidden, intermediate, experts_per_token, count) in [
+                (1, 256, 512, 2, 4),
+                (3, 512, 256, 1, 3),
+                (7, 256, 256, 3, 3),
+                (40, 256, 256, 2, 5),
+                (300, 256, 256, 1, 3),
+            ] {
                 let shape = ExpertsShape { tokens, hidden, intermediate, experts_per_token };
                 checks.push(check(device, format, shape, count, dtype)?);
             }
@@ -167,8 +218,8 @@ fn check(
 ) -> Result<Check> {
     let ExpertsShape { tokens, hidden, intermediate, experts_per_token } = shape;
     let slots = tokens * experts_per_token;
-    let (gate_up, gate_up_values) = random_weights(device, format, 2 * count * intermediate * hidden)?;
-    let (down, down_values) = random_weights(device, format, count * hidden * intermediate)?;
+    let (gate_up, mut gate_up_values) = random_weights(device, format, 2 * count * intermediate * hidden)?;
+    let (down, mut down_values) = random_weights(device, format, count * hidden * intermediate)?;
     let (x, x_values) = upload(device, &random(tokens * hidden, 3), dtype)?;
     let chosen: Vec<u32> = (0..slots as u32)
         .map(|slot| if slot % 7 == 3 { DROPPED } else { slot * slot % count as u32 })
@@ -183,7 +234,16 @@ fn check(
         DType::BF16 => half::bf16::from_f64(value).to_f32(),
         DType::F16 => half::f16::from_f64(value).to_f32(),
     };
-    let quantized_x = quantized_rows(&x_values);
+    // What many tokens round are the weights, not the activations.
+    let many = tokens > MANY;
+    if many {
+        gate_up_values
+            .iter_mut()
+            .chain(&mut down_values)
+            .for_each(|value| *value = narrow(f64::from(*value)));
+    }
+    let quantized = |rows: &[f32]| if many { rows.to_vec() } else { quantized_rows(rows) };
+    let quantized_x = quantized(&x_values);
     let mut expected: Vec<f64> = before.iter().map(|&value| value.into()).collect();
     for slot in (0..slots).filter(|&slot| chosen[slot] != DROPPED) {
         let (token, expert) = (slot / experts_per_token, chosen[slot] as usize);
@@ -195,7 +255,7 @@ fn check(
                 narrow(silu_f64(gate) * dot(row((2 * expert + 1) * intermediate + i), x))
             })
             .collect();
-        let activated = quantized_rows(&activated);
+        let activated = quantized(&activated);
         for column in 0..hidden {
             let first = (expert * hidden + column) * intermediate;
             let product = dot(&down_values[first..first + intermediate], &activated);

@@ -18,8 +18,8 @@ pub(crate) mod tile;
 pub(crate) use few_rows::block_outputs;
 pub(crate) use many_rows::{BLOCK_OUTPUTS, weight_scratch};
 #[cfg(test)]
-pub(crate) use packing::{EXACT_ROWS, FEW_ROWS};
-pub(crate) use packing::{Order, PackPanel, Packing};
+pub(crate) use packing::EXACT_ROWS;
+pub(crate) use packing::{FEW_ROWS, Order, PackPanel, Packing};
 pub(crate) use product::Product;
 pub use scalar::matmul_scalar;
 

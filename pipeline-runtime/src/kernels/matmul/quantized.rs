@@ -29,6 +29,9 @@ pub static SOURCE: Source = Source {
 /// Threads of a block.
 const THREADS: usize = 256;
 
+/// At least the shared memory that the kernels declare themselves.
+const DECLARED: usize = 1024;
+
 /// Bytes of a quantised row: values, scales for 32 and sums of 16, as `quantized_row_bytes` in quantized.cuh.
 fn row_bytes(in_features: usize) -> usize {
     in_features + in_features / 32 * 4 + in_features / 16 * 4
@@ -36,7 +39,7 @@ fn row_bytes(in_features: usize) -> usize {
 
 /// Whether [`quantized_few_rows`] takes rows of this length: one must fit a block's shared memory.
 pub fn fits_shared(device: &Device, in_features: usize) -> bool {
-    row_bytes(in_features) + 512 <= device.chip().shared_per_block as usize
+    row_bytes(in_features) + DECLARED <= device.chip().shared_per_block as usize
 }
 
 /// The most rows that one launch takes: for more, the registers do not suffice.
@@ -104,7 +107,7 @@ pub fn quantized_few_rows(device: &Device, product: &QuantizedFewRows<'_>) -> Re
         return Ok(());
     }
     let row_bytes = row_bytes(in_features);
-    let most = (device.chip().shared_per_block as usize).saturating_sub(512) / row_bytes.max(1);
+    let most = (device.chip().shared_per_block as usize).saturating_sub(DECLARED) / row_bytes.max(1);
     assert!(
         fits_shared(device, in_features),
         "quantized_few_rows: a row of {in_features} does not fit a block's shared memory"
