@@ -2,6 +2,8 @@
 //!
 //! The intrinsics need the features that each function enables; addresses are those that a [`Tile`] vouches for.
 
+#![allow(clippy::needless_range_loop, reason = "a row indexes several arrays of registers")]
+
 use std::arch::x86_64::*;
 
 use super::activations::units_of_block;

@@ -92,7 +92,7 @@ impl QuantizedFormat {
     /// The parts of a block that lie apart on a device, in the order in which they lie there: `Q4_K` as it is; of
     /// `Q8_0`, whose 34 bytes align to nothing, first the quants of all blocks, then the scales of all.
     pub(crate) fn sections(self) -> &'static [Range<usize>] {
-        const Q4_K: &[Range<usize>] = &[0..144];
+        const Q4_K: &[Range<usize>] = std::slice::from_ref(&(0..144));
         const Q8_0: &[Range<usize>] = &[2..34, 0..2];
         match self {
             QuantizedFormat::Q4K => Q4_K,
