@@ -72,6 +72,14 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    impl<'a, T: Send + Sync, const N: usize> __private::LoadableAsPart for Poet<'a, T, N>
+    where
+        T: Clone,
+        for<'declared> Poet<'a, T, N>: __private::Declared + __private::Stages + 'static,
+    {
+        type This = Self;
+    }
+    #[automatically_derived]
     impl<'a, T: Send + Sync, const N: usize> __private::Preprocess for Poet<'a, T, N>
     where
         T: Clone,

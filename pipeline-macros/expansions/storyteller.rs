@@ -49,6 +49,13 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    impl __private::LoadableAsPart for Storyteller
+    where
+        for<'declared> Storyteller: __private::Declared + __private::Stages + 'static,
+    {
+        type This = Self;
+    }
+    #[automatically_derived]
     impl __private::Preprocess for Storyteller {
         fn preprocess(
             &self,

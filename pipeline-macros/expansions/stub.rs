@@ -24,6 +24,13 @@ const _: () = {
         }
     }
     #[automatically_derived]
+    impl __private::LoadableAsPart for Storyteller
+    where
+        for<'declared> Storyteller: __private::Declared + __private::Stages + 'static,
+    {
+        type This = Self;
+    }
+    #[automatically_derived]
     impl __private::Route for Storyteller {
         fn route(
             &self,

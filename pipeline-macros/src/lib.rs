@@ -51,7 +51,7 @@ use proc_macro::TokenStream;
 /// | `dtype` | the number format of the weights: `f32`, `bf16`, `f16` | the checkpoint's |
 /// | `preprocess`, `route`, `infer`, `format` | the path of a function that does this stage | the architecture does it |
 /// | `custom(...)` | stages that you implement yourself | |
-/// | `crate` | the path of the crate `pipelines`, where it is renamed or re-exported | `::pipelines` |
+/// | `crate` | the path of the crate `pipelines`, where it is re-exported | what `Cargo.toml` calls it: `::pipelines`, or `::pipes` with `pipes = { package = "pipelines", ... }` |
 ///
 /// # Fields
 ///
@@ -102,7 +102,8 @@ use proc_macro::TokenStream;
 /// # What is checked
 ///
 /// The words, the parameters, their types, defaults and ranges, and what contradicts itself (`do_sample = false` with a
-/// `temperature`). Where `model` names a directory, its `config.json`, the headers of its safetensors files and the size
+/// `temperature`). An architecture, task or parameter that is planned and not there yet is said to be so, and the rest of
+/// its declaration is checked all the same. Where `model` names a directory, its `config.json`, the headers of its safetensors files and the size
 /// of its tokenizer are read, never a weight: the model belongs to the architecture and can do the task, every tensor is
 /// there in its shape, and no parameter asks for more than the checkpoint has:
 ///

@@ -116,6 +116,7 @@ pub(crate) enum DefaultValue {
         texts: Vec<LitStr>,
         span: Span,
     },
+    NumberList(Expr),
     /// Any expression: only for an architecture of the user's own, whose parameters no table knows.
     Other(Expr),
 }

@@ -33,7 +33,8 @@ pub fn format<D: Declaration>(call: &CallOf<'_, D>, raw: RawOf<D>) -> Result<Vec
 /// A type that a `#[param]` field may have for a parameter of type `T`.
 #[diagnostic::on_unimplemented(
     message = "a `#[param]` field of type `{Self}` cannot set a parameter of type `{T}`",
-    label = "wrong type for this parameter"
+    label = "wrong type for this parameter",
+    note = "a whole number is set from `usize`, `u64`, `u32`, `u16` or `u8`, a number from `f32` or `f64`, a text from `String` or `&'static str`, a list of texts from `Vec<String>`, and each from an `Option` of it"
 )]
 pub trait IntoParameter<T> {
     /// Writes the value into the parameter; `None` leaves it as it is.

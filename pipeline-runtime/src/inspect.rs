@@ -82,8 +82,7 @@ impl Inspection {
         let about_task = |problem: &Problem| problem.subject == Subject::Task;
         problems.retain(|problem| !about_task(problem));
         let able = architecture
-            .tasks
-            .iter()
+            .running_tasks()
             .filter(|task| !rules::check_checkpoint(&facts, &request(task)).iter().any(about_task));
 
         let available_memory = available_memory();

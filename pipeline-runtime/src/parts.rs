@@ -190,6 +190,7 @@ impl<T: PartTask> Slot for Part<T> {
 /// A pipeline that another can load as its part.
 ///
 /// The one bound of [`DeclaredPart::of`], so that a type that is no pipeline is one mistake and not one for each stage.
+/// `#[pipeline]` implements it: for a blanket impl the compiler would tell of what that impl asks for.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a part of a pipeline",
     label = "not a pipeline that can be loaded",
@@ -198,11 +199,6 @@ impl<T: PartTask> Slot for Part<T> {
 pub trait LoadableAsPart {
     /// The pipeline itself: where it is none, the compiler asks nothing more of it.
     type This: Declared + Stages + 'static;
-}
-
-#[diagnostic::do_not_recommend]
-impl<D: Declared + Stages + 'static> LoadableAsPart for D {
-    type This = D;
 }
 
 type TaskOf<D> = <<D as LoadableAsPart>::This as Declaration>::Task;

@@ -531,19 +531,21 @@ impl<D: Declaration> Builder<D> {
 }
 
 fn check(files: &CheckpointFiles, request: &rules::Request) -> Result<()> {
-    let problems = rules::check_checkpoint(files.facts(), request);
+    let mut problems = rules::check_checkpoint(files.facts(), request);
+    problems.extend(rules::hardware_computes_in_dtype(request));
     if problems.is_empty() { Ok(()) } else { Err(Error::Rules { problems }) }
 }
 
 /// A parameter is within its range, also where a call changed it.
 fn check_ranges<D: Declaration>(parameters: &ParametersOf<D>) -> Result<()> {
     let Some(architecture) = arch::find(D::Architecture::NAME) else { return Ok(()) };
-    for (name, value) in parameters.values() {
-        if let Some(parameter) = architecture.parameter(name) {
-            parameter.kind.check(name, &value).map_err(Error::Parameter)?;
-        }
+    let mut request = rules::Request::new(architecture, D::Task::SPEC, Vec::new());
+    request.parameters =
+        parameters.values().into_iter().map(|(name, value)| (name.to_owned(), Some(value))).collect();
+    match rules::check_values(&request).into_iter().next() {
+        Some(problem) => Err(Error::Parameter(problem.message)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_header(path: &str, expected: u64, files: &CheckpointFiles) -> Result<()> {

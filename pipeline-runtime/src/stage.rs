@@ -85,7 +85,8 @@ pub trait Architecture<T: Task>: Sized + 'static {
 /// An architecture whose output arrives in steps, so that it can be streamed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not produce the output of `{T}` in steps",
-    label = "cannot be streamed"
+    label = "cannot be streamed",
+    note = "use `run`, which gives the output as a whole"
 )]
 pub trait Stepwise<T: Task>: Architecture<T> {
     /// What a call mutates: caches, states, random generators. It belongs to one call.
@@ -209,8 +210,9 @@ pub trait Declaration: Sized {
 /// A declaration whose every field has a default: its `#[param]` fields the declared one, the user's own fields
 /// that of their type.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` has a field without a default",
-    note = "implement `Default` for the type of every field that is no `#[param]`, or build the struct yourself and call `.into_builder().load()`"
+    message = "`{Self}` is not a pipeline whose fields all have a default",
+    label = "not declared with `#[pipeline]`",
+    note = "write `#[pipeline(arch = \"...\", hardware = [...])]` on the struct"
 )]
 pub trait Declared: Declaration {
     /// The struct with its defaults.

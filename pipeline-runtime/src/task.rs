@@ -4,7 +4,7 @@ use pipeline_schema::{TaskSpec, task};
 
 use crate::arch::generation::Prompt;
 
-/// What a pipeline is asked to do.
+/// What a pipeline is asked to do: a type of [`task`](self), or one of your own.
 pub trait Task: 'static {
     /// Name, aliases and description.
     const SPEC: &'static TaskSpec;
@@ -57,4 +57,73 @@ impl PartTask for FeatureExtraction {
     type Input = Prompt;
     /// The embedding.
     type Output = Vec<f32>;
+}
+
+/// A type for each task that no architecture of this crate does yet; one of your own can.
+macro_rules! tasks {
+    ($($name:ident: $spec:ident;)*) => {
+        $(
+            #[doc = concat!("The task [`", stringify!($spec), "`](task::", stringify!($spec), ").")]
+            #[derive(Debug, Clone, Copy)]
+            pub enum $name {}
+
+            impl Task for $name {
+                const SPEC: &'static TaskSpec = &task::$spec;
+            }
+        )*
+
+        #[cfg(test)]
+        const TO_COME: &[(&str, &TaskSpec)] = &[$((stringify!($name), $name::SPEC)),*];
+    };
+}
+
+tasks! {
+    TextClassification: TEXT_CLASSIFICATION;
+    TokenClassification: TOKEN_CLASSIFICATION;
+    QuestionAnswering: QUESTION_ANSWERING;
+    FillMask: FILL_MASK;
+    ZeroShotClassification: ZERO_SHOT_CLASSIFICATION;
+    Text2TextGeneration: TEXT2TEXT_GENERATION;
+    Translation: TRANSLATION;
+    Summarization: SUMMARIZATION;
+    SentenceSimilarity: SENTENCE_SIMILARITY;
+    TextRanking: TEXT_RANKING;
+    DocumentRetrieval: DOCUMENT_RETRIEVAL;
+    Chat: CHAT;
+    ImageClassification: IMAGE_CLASSIFICATION;
+    ObjectDetection: OBJECT_DETECTION;
+    ImageSegmentation: IMAGE_SEGMENTATION;
+    ImageFeatureExtraction: IMAGE_FEATURE_EXTRACTION;
+    DepthEstimation: DEPTH_ESTIMATION;
+    ImageTextMatching: IMAGE_TEXT_MATCHING;
+    ZeroShotImageClassification: ZERO_SHOT_IMAGE_CLASSIFICATION;
+    VisualQuestionAnswering: VISUAL_QUESTION_ANSWERING;
+    ImageToText: IMAGE_TO_TEXT;
+    AutomaticSpeechRecognition: AUTOMATIC_SPEECH_RECOGNITION;
+    AudioClassification: AUDIO_CLASSIFICATION;
+    ZeroShotAudioClassification: ZERO_SHOT_AUDIO_CLASSIFICATION;
+    TextToSpeech: TEXT_TO_SPEECH;
+    MultimodalClassification: MULTIMODAL_CLASSIFICATION;
+    ImageTextToText: IMAGE_TEXT_TO_TEXT;
+    MultimodalRetrieval: MULTIMODAL_RETRIEVAL;
+    TextToImage: TEXT_TO_IMAGE;
+    ImageToImage: IMAGE_TO_IMAGE;
+    Inpainting: INPAINTING;
+    ImageVariation: IMAGE_VARIATION;
+    MaskGeneration: MASK_GENERATION;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_has_its_type() {
+        let done = [("TextGeneration", TextGeneration::SPEC), ("FeatureExtraction", FeatureExtraction::SPEC)];
+        let types: Vec<_> = done.iter().chain(TO_COME).collect();
+        assert_eq!(types.len(), task::TASKS.len());
+        for ((name, spec), expected) in types.into_iter().zip(task::TASKS) {
+            assert_eq!((spec, *name), (expected, expected.type_name));
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use pipeline_runtime::DType;
 use pipeline_runtime::gpu::driver::CompileFault;
 use pipeline_runtime::gpu::{self, PRELUDE, Source, cuda, hip, testing};
+use pipeline_runtime::kernels;
 
 /// What the dialect offers, each used once: a function that no kernel uses yet must compile too.
 static DIALECT: Source = Source {
@@ -25,7 +26,7 @@ fn compile_all(word: &str, targets: &[&str], compile: Compile) {
         return testing::skip(word, word, format!("{}: {}", fault.operation, fault.message));
     }
     for target in targets {
-        for source in [&DIALECT].iter().chain(gpu::sources()) {
+        for source in [&DIALECT].iter().chain(kernels::sources()) {
             match compile(source.name, &source.text(), target) {
                 Ok(code) => assert!(is_machine_code(&code), "{} for {target}", source.name),
                 Err(CompileFault::Source(log)) => panic!("{} for {target}:\n{log}", source.name),
@@ -77,7 +78,7 @@ fn every_kernel_is_compiled_with_its_format() {
             None
         }
     };
-    for source in gpu::sources() {
+    for source in kernels::sources() {
         let Some(all) = compile(source, source.text()) else { return };
         assert!(!all.is_empty(), "{}", source.name);
         for format in [None, Some(DType::F32), Some(DType::BF16), Some(DType::F16)] {
@@ -148,8 +149,8 @@ fn every_file_of_kernels_is_in_a_source() {
         for file in fs::read_dir(family).unwrap().map(|entry| entry.unwrap().path()) {
             if file.extension().is_some_and(|extension| extension == "cu" || extension == "cuh") {
                 let text = fs::read_to_string(&file).unwrap();
-                let listed = gpu::sources().iter().any(|source| source.parts.contains(&text.as_str()));
-                assert!(listed, "{} is in no source of `gpu::sources()`", file.display());
+                let listed = kernels::sources().iter().any(|source| source.parts.contains(&text.as_str()));
+                assert!(listed, "{} is in no source of `kernels::sources()`", file.display());
             }
         }
     }

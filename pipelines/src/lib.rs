@@ -57,10 +57,12 @@ pub mod __private {
     pub use std::vec::Vec;
 
     pub use pipeline_runtime::declared::{set, set_within};
-    pub use pipeline_runtime::parts::{DeclaredPart, check_hardware, check_needed, check_task};
+    pub use pipeline_runtime::parts::{
+        DeclaredPart, LoadableAsPart, check_hardware, check_needed, check_task,
+    };
     pub use pipeline_runtime::stage::{
         CallOf, Declaration, Declared, DeclaredModel, Format, Infer, InfersByDefault, InputOf, OutputOf,
-        ParametersOf, PartsOf, PlanOf, PreparedOf, Preprocess, RawOf, Route,
+        ParametersOf, PartsOf, PlanOf, PreparedOf, Preprocess, RawOf, Route, Stages,
     };
     pub use pipeline_runtime::{DType, Hardware, Result, arch, declared, task};
 }

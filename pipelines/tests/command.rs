@@ -193,9 +193,41 @@ fn models_are_listed() {
         said.contains("mixtral") && said.contains("text-generation") && said.contains("temperature"),
         "{said}"
     );
+    assert!(said.contains("\ncannot run yet: vision, vision-text, "), "{said}");
+    assert!(said.contains("fewer words (not yet)") && !said.contains("guidance_scale"), "{said}");
     assert!(said.contains("llama, mistral, qwen2, qwen3"), "{said}");
     let json: Value = serde_json::from_str(&succeeds(&["models", "--json", "sparse"])).unwrap();
-    assert_eq!(json[0]["architecture"], "moe");
+    assert_eq!((&json[0]["architecture"], &json[0]["runs"]), (&Value::from("moe"), &Value::from(true)));
+    let json: Value = serde_json::from_str(&succeeds(&["models", "--json"])).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 9);
+    assert_eq!((&json[8]["architecture"], &json[8]["runs"]), (&Value::from("rag"), &Value::from(false)));
+}
+
+#[test]
+fn what_hardware_cannot_compute_in_is_refused_as_in_a_declaration() {
+    for command in ["run", "forward"] {
+        let inputs = workspace().join("pipeline-runtime/tests/fixtures/mixtral/cases/base_left_padding");
+        let inputs = inputs.join("inputs.safetensors").display().to_string();
+        let checkpoint = checkpoint();
+        let mut arguments = vec![command, "--model", &checkpoint, "--device", "cpu", "--dtype", "f16"];
+        match command {
+            "run" => arguments.push("Once"),
+            _ => arguments.extend(["--inputs", &inputs, "--outputs", "not-written.safetensors"]),
+        }
+        let said = fails(&arguments);
+        assert_eq!(said, "error: `cpu` cannot compute in `f16`; expected one of `f32`, `bf16`");
+    }
+}
+
+#[test]
+fn what_does_not_run_yet_is_shown_when_asked_for() {
+    let said = succeeds(&["models", "diffusion"]);
+    assert!(said.contains("runs          not yet\n") && said.contains("guidance_scale"), "{said}");
+    let said = fails(&["run", "--model", &checkpoint(), "--task", "summarization", "Once"]);
+    assert_eq!(
+        said,
+        "error: `moe` cannot do `summarization` yet; this version does `text-generation` and `feature-extraction`"
+    );
 }
 
 #[test]

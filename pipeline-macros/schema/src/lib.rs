@@ -24,7 +24,7 @@ pub mod rules;
 pub mod suggest;
 pub mod task;
 
-pub use arch::{ARCHITECTURES, ArchitectureSpec, PartSpec};
+pub use arch::{ARCHITECTURES, ArchitectureSpec, PartSpec, Runs};
 pub use dtype::DType;
 pub use hardware::Hardware;
 pub use parameter::{ParameterKind, ParameterSpec, Value};

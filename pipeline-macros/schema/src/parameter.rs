@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::task::TaskSpec;
+
 /// The type of a parameter, in the words that an error uses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ParameterKind {
@@ -25,6 +27,18 @@ pub enum ParameterKind {
     Text,
     /// A list of texts.
     TextList,
+    /// A list of whole numbers from `min` to `max`, both included.
+    IntegerList {
+        /// Least value.
+        min: u64,
+        /// Greatest value.
+        max: u64,
+    },
+    /// A list of points or boxes: so many numbers each.
+    Tuples {
+        /// Numbers in each.
+        length: usize,
+    },
     /// One word of a list.
     Choice(&'static [&'static str]),
 }
@@ -42,6 +56,10 @@ pub enum Value {
     Text(String),
     /// A list of texts.
     TextList(Vec<String>),
+    /// A list of whole numbers.
+    IntegerList(Vec<i128>),
+    /// A list of lists of numbers.
+    Tuples(Vec<Vec<f64>>),
 }
 
 /// One adjustable parameter.
@@ -55,6 +73,15 @@ pub struct ParameterSpec {
     pub default: &'static str,
     /// What it does, in a sentence.
     pub description: &'static str,
+    /// The tasks that it has an effect on; none for all that its architecture does.
+    pub tasks: &'static [&'static TaskSpec],
+}
+
+impl ParameterSpec {
+    /// Whether it has an effect on the task.
+    pub fn is_of(&self, task: &TaskSpec) -> bool {
+        self.tasks.is_empty() || self.tasks.contains(&task)
+    }
 }
 
 impl ParameterKind {
@@ -67,6 +94,22 @@ impl ParameterKind {
             ParameterKind::Boolean => &["bool"],
             ParameterKind::Text | ParameterKind::Choice(_) => &["String", "&str"],
             ParameterKind::TextList => &["Vec<String>"],
+            ParameterKind::IntegerList { .. } => &["Vec<u8>"],
+            ParameterKind::Tuples { length: 2 } => &["Vec<[f32; 2]>"],
+            ParameterKind::Tuples { .. } => &["Vec<[f32; 4]>"],
+        }
+    }
+
+    /// What a value of it is, in words.
+    pub fn expected(self) -> String {
+        match self {
+            ParameterKind::Integer { .. } => "a whole number".to_owned(),
+            ParameterKind::Float { .. } => "a number".to_owned(),
+            ParameterKind::Boolean => "`true` or `false`".to_owned(),
+            ParameterKind::Text | ParameterKind::Choice(_) => "a text".to_owned(),
+            ParameterKind::TextList => "a list of texts".to_owned(),
+            ParameterKind::IntegerList { .. } => "a list of whole numbers".to_owned(),
+            ParameterKind::Tuples { length } => format!("a list of lists of {length} numbers"),
         }
     }
 
@@ -82,8 +125,6 @@ impl ParameterKind {
     /// );
     /// ```
     pub fn check(self, name: &str, value: &Value) -> Result<(), String> {
-        let wrong_type =
-            |expected: &str| Err(format!("`{name}` must be {expected}, but is {}", value.type_name()));
         match (self, value) {
             (ParameterKind::Integer { min, max }, Value::Integer(number)) => {
                 if (i128::from(min)..=i128::from(max)).contains(number) {
@@ -94,13 +135,8 @@ impl ParameterKind {
                     Err(format!("`{name}` is {number}, but must be from {min} to {max}"))
                 }
             }
-            (ParameterKind::Integer { .. }, _) => wrong_type("a whole number"),
             (ParameterKind::Float { min, max }, Value::Float(_) | Value::Integer(_)) => {
-                let number = match *value {
-                    Value::Integer(number) => number as f64,
-                    Value::Float(number) => number,
-                    _ => unreachable!("the arm takes numbers only"),
-                };
+                let number = value.as_f64().expect("the arm takes numbers only");
                 if number >= min && number <= max {
                     Ok(())
                 } else if max == f64::INFINITY || max == f64::MAX {
@@ -109,13 +145,9 @@ impl ParameterKind {
                     Err(format!("`{name}` is {number}, but must be from {min} to {max}"))
                 }
             }
-            (ParameterKind::Float { .. }, _) => wrong_type("a number"),
-            (ParameterKind::Boolean, Value::Boolean(_)) => Ok(()),
-            (ParameterKind::Boolean, _) => wrong_type("`true` or `false`"),
-            (ParameterKind::Text, Value::Text(_)) => Ok(()),
-            (ParameterKind::Text, _) => wrong_type("a text"),
-            (ParameterKind::TextList, Value::TextList(_)) => Ok(()),
-            (ParameterKind::TextList, _) => wrong_type("a list of texts"),
+            (ParameterKind::Boolean, Value::Boolean(_))
+            | (ParameterKind::Text, Value::Text(_))
+            | (ParameterKind::TextList, Value::TextList(_)) => Ok(()),
             (ParameterKind::Choice(words), Value::Text(word)) => {
                 if words.contains(&word.as_str()) {
                     Ok(())
@@ -124,12 +156,47 @@ impl ParameterKind {
                     Err(format!("`{name}` is `{word}`; {instead}"))
                 }
             }
-            (ParameterKind::Choice(_), _) => wrong_type("a text"),
+            (ParameterKind::IntegerList { min, max }, Value::IntegerList(numbers)) => {
+                let range = i128::from(min)..=i128::from(max);
+                match numbers.iter().find(|number| !range.contains(number)) {
+                    Some(number) => {
+                        Err(format!("`{name}` has {number}, but its numbers must be from {min} to {max}"))
+                    }
+                    None => Ok(()),
+                }
+            }
+            (ParameterKind::Tuples { length }, Value::Tuples(tuples)) => {
+                match tuples.iter().find(|tuple| tuple.len() != length) {
+                    Some(tuple) => {
+                        let found = tuple.len();
+                        Err(format!(
+                            "`{name}` has a list of {found} numbers, but each must be a list of {length}"
+                        ))
+                    }
+                    None => Ok(()),
+                }
+            }
+            // An empty list is one of anything.
+            (ParameterKind::IntegerList { .. } | ParameterKind::Tuples { .. }, Value::TextList(texts))
+                if texts.is_empty() =>
+            {
+                Ok(())
+            }
+            _ => Err(format!("`{name}` must be {}, but is {}", self.expected(), value.type_name())),
         }
     }
 }
 
 impl Value {
+    /// The number, whole or not, where it is one.
+    pub fn as_f64(&self) -> Option<f64> {
+        match *self {
+            Value::Integer(number) => Some(number as f64),
+            Value::Float(number) => Some(number),
+            _ => None,
+        }
+    }
+
     fn type_name(&self) -> &'static str {
         match self {
             Value::Integer(_) => "a whole number",
@@ -137,6 +204,8 @@ impl Value {
             Value::Boolean(_) => "a boolean",
             Value::Text(_) => "a text",
             Value::TextList(_) => "a list of texts",
+            Value::IntegerList(_) => "a list of whole numbers",
+            Value::Tuples(_) => "a list of lists of numbers",
         }
     }
 }
@@ -149,6 +218,8 @@ impl fmt::Display for Value {
             Value::Boolean(value) => write!(formatter, "{value}"),
             Value::Text(text) => write!(formatter, "{text:?}"),
             Value::TextList(texts) => write!(formatter, "{texts:?}"),
+            Value::IntegerList(numbers) => write!(formatter, "{numbers:?}"),
+            Value::Tuples(tuples) => write!(formatter, "{tuples:?}"),
         }
     }
 }

@@ -42,3 +42,18 @@ pub fn one_of<'a>(candidates: impl IntoIterator<Item = &'a str>) -> String {
         _ => format!("expected one of {}", quoted.join(", ")),
     }
 }
+
+/// `` `a` ``, `` `a` and `b` ``, or `` `a`, `b` and `c` ``.
+///
+/// ```
+/// use pipeline_schema::suggest::all_of;
+/// assert_eq!(all_of(["moe", "text", "rag"]), "`moe`, `text` and `rag`");
+/// assert_eq!(all_of(["moe"]), "`moe`");
+/// ```
+pub fn all_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    match quoted.as_slice() {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => quoted.concat(),
+    }
+}

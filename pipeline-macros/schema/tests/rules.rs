@@ -63,16 +63,65 @@ fn a_sound_declaration_has_no_problem() {
 }
 
 #[test]
+fn an_architecture_runs() {
+    let painter = Request::new(&arch::DIFFUSION, &task::TEXT_TO_IMAGE, vec![Hardware::Cpu]);
+    let message = "`diffusion` cannot run yet; this version runs `moe` and `text`";
+    assert_eq!(declared(&painter), [(Subject::Arch, message.to_owned())]);
+    assert_eq!(declared(&Request { architecture: &arch::TEXT, ..request() }), []);
+}
+
+#[test]
 fn a_task_belongs_to_its_architecture() {
-    static TRANSLATION: pipeline_schema::TaskSpec = pipeline_schema::TaskSpec {
-        name: "translation",
+    for (task, message) in [
+        (
+            &task::TEXT_TO_IMAGE,
+            "`moe` cannot do `text-to-image`, it is a task of `diffusion`; expected one of `text-generation`, \
+             `feature-extraction`",
+        ),
+        (
+            &task::TRANSLATION,
+            "`moe` cannot do `translation`, it is a task of `text`; expected one of `text-generation`, \
+             `feature-extraction`",
+        ),
+    ] {
+        let request = Request { task: Some(task), ..request() };
+        assert_eq!(declared(&request), [(Subject::Task, message.to_owned())]);
+    }
+    static SINGING: pipeline_schema::TaskSpec = pipeline_schema::TaskSpec {
+        name: "singing",
         aliases: &[],
-        type_name: "Translation",
-        description: "turns a text into another language",
+        type_name: "Singing",
+        description: "sings a text",
     };
-    let request = Request { task: &TRANSLATION, ..request() };
-    let message = "`moe` cannot do `translation`; expected one of `text-generation`, `feature-extraction`";
+    let message = "`moe` cannot do `singing`; expected one of `text-generation`, `feature-extraction`";
+    assert_eq!(
+        declared(&Request { task: Some(&SINGING), ..request() }),
+        [(Subject::Task, message.to_owned())]
+    );
+    assert_eq!(declared(&Request { task: None, ..request() }), []);
+}
+
+#[test]
+fn a_task_of_an_architecture_that_does_not_run_is_of_others_too() {
+    let painter = Request::new(&arch::DIFFUSION, &task::FEATURE_EXTRACTION, vec![Hardware::Cpu]);
+    let message = "`diffusion` cannot do `feature-extraction`, it is a task of `moe`, `text` and `state-space`; \
+                   expected one of `text-to-image`, `image-to-image`, `inpainting`, `image-variation`, \
+                   `mask-generation`";
+    assert_eq!(declared(&painter)[1..], [(Subject::Task, message.to_owned())]);
+}
+
+#[test]
+fn a_task_runs() {
+    let message = "`moe` cannot do `summarization` yet; this version does `text-generation` and \
+                   `feature-extraction`";
+    let request = Request { task: Some(&task::SUMMARIZATION), ..request() };
     assert_eq!(declared(&request), [(Subject::Task, message.to_owned())]);
+}
+
+#[test]
+fn a_parameter_can_be_set() {
+    let message = "`routing` is a parameter of `moe` that cannot be set yet; remove it";
+    assert_eq!(declared(&with(&[("routing", None)])), [(parameter("routing"), message.to_owned())]);
 }
 
 #[test]
@@ -117,7 +166,8 @@ fn a_parameter_is_known_and_declared_once() {
 
 /// The message for a name that resembles no parameter.
 fn unknown(name: &str) -> String {
-    let names: Vec<String> = arch::MOE.parameters.iter().map(|spec| format!("`{}`", spec.name)).collect();
+    let settable = arch::MOE.parameters.iter().filter(|spec| arch::MOE.runs_parameter(spec.name));
+    let names: Vec<String> = settable.map(|spec| format!("`{}`", spec.name)).collect();
     format!("unknown parameter `{name}`; expected one of {}", names.join(", "))
 }
 
@@ -132,6 +182,11 @@ fn a_value_fits_its_parameter() {
         ("top_k", Value::Integer(-1), "`top_k` is -1, but must be at least 0"),
         ("do_sample", Value::Integer(1), "`do_sample` must be `true` or `false`, but is a whole number"),
         ("stop", Value::Text("x".to_owned()), "`stop` must be a list of texts, but is a text"),
+        (
+            "stop",
+            Value::IntegerList(vec![2]),
+            "`stop` must be a list of texts, but is a list of whole numbers",
+        ),
     ] {
         assert_eq!(declared(&with(&[(name, Some(value))])), [(parameter(name), message.to_owned())]);
     }
@@ -141,29 +196,9 @@ fn a_value_fits_its_parameter() {
 }
 
 #[test]
-fn greedy_decoding_has_nothing_to_sample() {
-    let greedy = ("do_sample", Some(Value::Boolean(false)));
-    let message = "`temperature` has no effect with `do_sample = false`; remove one of the two";
-    for temperature in [None, Some(Value::Float(0.5))] {
-        let request = with(&[greedy.clone(), ("temperature", temperature)]);
-        assert_eq!(declared(&request), [(parameter("temperature"), message.to_owned())]);
-    }
-    assert_eq!(declared(&with(&[greedy, ("repetition_penalty", None)])), []);
-    assert_eq!(declared(&with(&[("do_sample", None), ("temperature", None)])), []);
-}
-
-#[test]
-fn overflow_needs_a_capacity() {
-    let message = "`overflow` has no effect without a `capacity_factor`; declare both or neither";
-    assert_eq!(declared(&with(&[("overflow", None)])), [(parameter("overflow"), message.to_owned())]);
-    assert_eq!(declared(&with(&[("overflow", None), ("capacity_factor", None)])), []);
-    assert_eq!(declared(&with(&[("capacity_factor", None)])), []);
-}
-
-#[test]
 fn a_sound_checkpoint_has_no_problem() {
     assert_eq!(checked(&Tiny::new(), &request()), []);
-    let features = Request { task: &task::FEATURE_EXTRACTION, ..request() };
+    let features = Request { task: Some(&task::FEATURE_EXTRACTION), ..request() };
     assert_eq!(checked(&Tiny::new(), &features), []);
     let no_tokenizer = Tiny { tokenizer: None, ..Tiny::new() };
     assert_eq!(checked(&no_tokenizer, &request()), []);
@@ -195,9 +230,41 @@ fn a_model_of_another_architecture_is_said_to_be() {
 
 #[test]
 fn a_parameter_of_another_architecture_is_said_to_be() {
-    let text = Request { architecture: &arch::TEXT, ..with(&[("num_active_experts", None)]) };
-    let message = "`num_active_experts` is a parameter of `moe`, not of `text`";
-    assert_eq!(declared(&text), [(parameter("num_active_experts"), message.to_owned())]);
+    for (architecture, name, message) in [
+        (&arch::TEXT, "num_active_experts", "`num_active_experts` is a parameter of `moe`, not of `text`"),
+        (&arch::MOE, "width", "`width` is a parameter of `diffusion`, not of `moe`"),
+        (
+            &arch::MOE,
+            "candidate_labels",
+            "`candidate_labels` is a parameter of `text`, `vision-text` and `audio`, not of `moe`",
+        ),
+    ] {
+        let request = Request { architecture, ..with(&[(name, None)]) };
+        assert_eq!(declared(&request), [(parameter(name), message.to_owned())]);
+    }
+}
+
+#[test]
+fn a_part_is_one_of_the_architectures() {
+    let with = |architecture, part: &str| Request { architecture, parts: vec![part.to_owned()], ..request() };
+    let part = |name: &str, message: &str| (Subject::Part(name.to_owned()), message.to_owned());
+    assert_eq!(
+        declared(&with(&arch::MOE, "generator")),
+        [part("generator", "`generator` is a part of `rag`, not of `moe`")]
+    );
+    assert_eq!(
+        declared(&with(&arch::MOE, "critic")),
+        [part("critic", "unknown key `critic`; `moe` takes no pipelines as parts")]
+    );
+    assert_eq!(
+        declared(&with(&arch::RAG, "generater"))[1..],
+        [part("generater", "unknown part `generater`; did you mean `generator`?")]
+    );
+    assert_eq!(
+        declared(&with(&arch::RAG, "critic"))[1..],
+        [part("critic", "unknown part `critic`; expected one of `embedder`, `reranker`, `generator`")]
+    );
+    assert_eq!(declared(&with(&arch::RAG, "generator")).len(), 1);
 }
 
 #[test]
@@ -212,7 +279,7 @@ fn the_head_can_do_the_task() {
         "`text-generation` needs a language model (`...ForCausalLM`), but the checkpoint is a model without a head \
          (story/config.json: architectures = [\"MixtralModel\"])"
     );
-    let features = Request { task: &task::FEATURE_EXTRACTION, ..request() };
+    let features = Request { task: Some(&task::FEATURE_EXTRACTION), ..request() };
     assert_eq!(checked(&base, &features), []);
     assert_eq!(checked(&base.without("architectures"), &features), []);
     assert_eq!(
@@ -231,7 +298,7 @@ fn a_classifier_scores_its_labels() {
         shape: vec![2, 12],
         bytes: vec![0; 96],
     };
-    let features = Request { task: &task::FEATURE_EXTRACTION, ..request() };
+    let features = Request { task: Some(&task::FEATURE_EXTRACTION), ..request() };
     assert_eq!(checked(&classifier, &features), []);
     let three = classifier.with("id2label", json!({"0": "a", "1": "b", "2": "c"}));
     assert_eq!(
@@ -299,12 +366,12 @@ fn the_tokenizer_fits_the_vocabulary() {
     larger.tokenizer.as_mut().unwrap()["added_tokens"][0]["id"] = json!(32);
     assert_eq!(
         only(&larger),
-        "the tokenizer's greatest id is 32, but the model's vocabulary has 32 tokens \
+        "the tokenizer is of another model: its greatest id is 32, but the model's vocabulary has 32 tokens \
          (story/tokenizer.json; story/config.json: vocab_size = 32)"
     );
     let mut unigram = Tiny::new();
     unigram.tokenizer = Some(json!({"model": {"vocab": vec![json!(["x", -0.5]); 33]}}));
-    assert!(only(&unigram).starts_with("the tokenizer's greatest id is 32"));
+    assert!(only(&unigram).starts_with("the tokenizer is of another model: its greatest id is 32"));
 }
 
 #[test]

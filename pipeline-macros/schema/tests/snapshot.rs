@@ -100,7 +100,7 @@ fn the_rules_hold_and_name_it() {
                  `lm_head.weight` has shape [32, 12], expected [31, 12] ({SHOWN}: model.safetensors)"
             ),
             format!(
-                "the tokenizer's greatest id is 31, but the model's vocabulary has 31 tokens \
+                "the tokenizer is of another model: its greatest id is 31, but the model's vocabulary has 31 tokens \
                  ({SHOWN}: tokenizer; {SHOWN}: config.vocab_size = 31)"
             ),
         ]

@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Member, Type};
 
-use super::{at, home, parts};
+use super::{at, home, parts, stages};
 use crate::model::{Architecture, Field, Model, Outline, Pipeline, Range, Role, Task};
 
 pub(super) fn declaration(pipeline: &Pipeline) -> TokenStream {
@@ -44,8 +44,10 @@ pub(super) fn implementation(
     let architecture = architecture_type(&outline.architecture);
     let task = task_type(&outline.task);
     let parameters = Ident::new(if settings.is_empty() { "_parameters" } else { "parameters" }, at_name);
+    let unlisted = stages::unlisted(outline);
     quote_spanned! {at_name=>
         #[automatically_derived]
+        #unlisted
         impl #impl_generics __private::Declaration for #ident #ty_generics #where_clause {
             type Architecture = #architecture;
             type Task = #task;

@@ -5,8 +5,8 @@ use quote::quote_spanned;
 use syn::spanned::Spanned;
 use syn::{WhereClause, parse_quote_spanned};
 
-use super::at;
-use crate::model::{Default, DefaultValue, Field, Pipeline, Role};
+use super::{at, stages};
+use crate::model::{Default, DefaultValue, Field, Outline, Pipeline, Role};
 
 pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     let item = &pipeline.outline.item;
@@ -14,12 +14,33 @@ pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
     let where_clause = bounds(where_clause.cloned(), &pipeline.fields);
     let values = pipeline.fields.iter().map(initial_value);
+    let unlisted = stages::unlisted(&pipeline.outline);
     quote_spanned! {at(ident.span())=>
         #[automatically_derived]
+        #unlisted
         impl #impl_generics __private::Declared for #ident #ty_generics #where_clause {
             fn declared() -> Self {
                 Self { #(#values,)* }
             }
+        }
+    }
+}
+
+/// `impl LoadableAsPart`, for a pipeline that has what that takes.
+pub(super) fn loadable_as_part(outline: &Outline) -> TokenStream {
+    let ident = &outline.item.ident;
+    let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
+    let span = at(ident.span());
+    let mut where_clause = where_clause.cloned().unwrap_or_else(|| parse_quote_spanned!(span=> where));
+    where_clause.predicates.push(parse_quote_spanned! {span=>
+        for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static
+    });
+    let unlisted = stages::unlisted(outline);
+    quote_spanned! {span=>
+        #[automatically_derived]
+        #unlisted
+        impl #impl_generics __private::LoadableAsPart for #ident #ty_generics #where_clause {
+            type This = Self;
         }
     }
 }
@@ -60,6 +81,9 @@ fn default_value(default: &Default, at_type: Span) -> TokenStream {
         DefaultValue::Text(text) => quote_spanned!(at(text.span())=> ::core::convert::Into::into(#text)),
         DefaultValue::TextList { texts, span } => {
             quote_spanned!(at(*span)=> ::core::convert::From::from([#(::core::convert::Into::into(#texts)),*]))
+        }
+        DefaultValue::NumberList(list) => {
+            quote_spanned!(at(list.span())=> ::core::convert::From::from(#list))
         }
         DefaultValue::Other(expr) => quote_spanned!(at_type=> #expr),
     };

@@ -19,12 +19,13 @@ pub(crate) use stub::stub;
 pub(crate) fn expand(pipeline: &Pipeline) -> TokenStream {
     let declaration = declaration::declaration(pipeline);
     let declared = declared::declared(pipeline);
+    let loadable = declared::loadable_as_part(&pipeline.outline);
     let stages = stages::stages(&pipeline.outline);
     let tracking = tracking::tracking(pipeline);
     let parts = parts::checks(pipeline);
     wrap(
         &pipeline.outline,
-        quote_spanned!(at(Span::call_site())=> #tracking #declaration #declared #stages #parts),
+        quote_spanned!(at(Span::call_site())=> #tracking #declaration #declared #loadable #stages #parts),
     )
 }
 

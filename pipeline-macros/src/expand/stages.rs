@@ -97,9 +97,9 @@ pub(super) fn infers_by_default(outline: &Outline) -> TokenStream {
     }
 }
 
-/// To somebody whose own type lacks a stage, it is no help that every ready-made pipeline of `crate = crate` has it: the
+/// To somebody whose own type lacks a trait, it is no help that every ready-made pipeline of `crate = crate` has it: the
 /// compiler would list them all. It does not find the attribute under `no_implicit_prelude`, where users may be.
-fn unlisted(outline: &Outline) -> Option<TokenStream> {
+pub(super) fn unlisted(outline: &Outline) -> Option<TokenStream> {
     outline.crate_path.is_ident("crate").then(|| quote!(#[diagnostic::do_not_recommend]))
 }
 

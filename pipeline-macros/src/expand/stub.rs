@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
-use super::{at, declaration, stages, wrap};
+use super::{at, declaration, declared, stages, wrap};
 use crate::model::{Outline, StageBody, StageName};
 
 /// The struct as written, and impls that only satisfy the compiler.
@@ -20,6 +20,7 @@ pub(crate) fn stub(outline: &Outline) -> TokenStream {
         TokenStream::new(),
         &[],
     );
+    let loadable = declared::loadable_as_part(outline);
     let stages = outline.stages.iter().map(|stage| match (&stage.body, stage.name) {
         (StageBody::Custom(_), _) => TokenStream::new(),
         (StageBody::Function(_), name) => stages::by_architecture(outline, name),
@@ -38,6 +39,7 @@ pub(crate) fn stub(outline: &Outline) -> TokenStream {
                 loop {}
             }
         }
+        #loadable
         #(#stages)*
     };
     wrap(outline, impls)

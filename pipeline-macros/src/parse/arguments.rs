@@ -2,9 +2,8 @@
 
 use pipeline_schema::suggest;
 use proc_macro2::{Ident, TokenStream};
-use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::parse::Parser;
+use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ExprPath, Lit, LitStr, Path, Result, Token};
 
@@ -59,7 +58,7 @@ impl Arguments {
             task: reader.read(keys.task, "task", |entry| word_or_type(entry, "task = \"text-generation\"")),
             hardware: reader.read(keys.hardware, "hardware", hardware),
             model: reader.read(keys.model, "model", model),
-            dtype: reader.read(keys.dtype, "dtype", |entry| word(entry.value("dtype = \"bf16\"")?)),
+            dtype: reader.read(keys.dtype, "dtype", dtype),
             crate_path: reader.read(keys.crate_path, "crate", crate_path),
             custom: custom(keys.custom, reader.errors),
             parts,
@@ -109,7 +108,7 @@ impl Reader<'_> {
 fn word_or_type(entry: &Entry, example: &str) -> Result<Word> {
     let tokens = entry.value_tokens().unwrap_or_default();
     match entry.value(example) {
-        Ok(expr) => word(expr),
+        Ok(expr) => word(expr, example),
         Err(error) => syn::parse2::<Path>(tokens).map(Word::Path).map_err(|_| error),
     }
 }
@@ -139,15 +138,25 @@ fn parts(unknown: &mut Unknown) -> Vec<PartArgument> {
     parts
 }
 
-fn word(expr: &Expr) -> Result<Word> {
-    Word::from_expr(expr).ok_or_else(|| Error::new_spanned(expr, "expected a word, bare or in quotes"))
+fn word(expr: &Expr, example: &str) -> Result<Word> {
+    Word::from_expr(expr).ok_or_else(|| {
+        Error::new_spanned(expr, format!("expected a word, bare or in quotes, as in `{example}`"))
+    })
+}
+
+fn dtype(entry: &Entry) -> Result<Word> {
+    let example = "dtype = \"bf16\"";
+    word(entry.value(example)?, example)
 }
 
 fn hardware(entry: &Entry) -> Result<HardwareList> {
-    let expr = entry.value("hardware = [cuda, rocm, cpu]")?;
+    let example = "hardware = [cuda, rocm, cpu]";
+    let expr = entry.value(example)?;
     let words = match ungroup(expr) {
-        Expr::Array(array) => array.elems.iter().map(word).collect::<Result<_>>()?,
-        single => vec![word(single)?],
+        Expr::Array(array) => {
+            array.elems.iter().map(|element| word(element, example)).collect::<Result<_>>()?
+        }
+        single => vec![word(single, example)?],
     };
     Ok(HardwareList { words, tokens: expr.clone() })
 }
@@ -168,7 +177,9 @@ fn crate_path(entry: &Entry) -> Result<Path> {
     match entry.value(example).map(ungroup) {
         Ok(Expr::Path(ExprPath { qself: None, path, .. })) => Ok(path.clone()),
         Ok(Expr::Lit(literal)) => match &literal.lit {
-            Lit::Str(text) => text.parse_with(Path::parse_mod_style),
+            Lit::Str(text) => text
+                .parse_with(Path::parse_mod_style)
+                .map_err(|_| Error::new_spanned(text, format!("expected a path; write `{example}`"))),
             _ => Err(Error::new_spanned(literal, format!("expected a path; write `{example}`"))),
         },
         Ok(other) => Err(Error::new_spanned(other, format!("expected a path; write `{example}`"))),
@@ -211,16 +222,16 @@ fn custom(entries: Vec<Entry>, errors: &mut Errors) -> Vec<Ident> {
             let instead = suggest::one_of(StageName::ALL.map(StageName::word));
             errors.push(entry.key(), format!("`custom()` names no stage; {instead}"));
         }
-        let parser = Punctuated::<Ident, Token![,]>::parse_terminated_with;
-        stages.extend(
-            errors
-                .ok(Parser::parse2(
-                    |input: syn::parse::ParseStream| parser(input, Ident::parse_any),
-                    tokens.to_token_stream(),
-                ))
-                .into_iter()
-                .flatten(),
-        );
+        let parser = |input: ParseStream<'_>| {
+            Punctuated::<Ident, Token![,]>::parse_terminated_with(input, Ident::parse_any)
+        };
+        match parser.parse2(tokens.clone()) {
+            Ok(words) => stages.extend(words),
+            Err(_) => {
+                let instead = suggest::one_of(StageName::ALL.map(StageName::word));
+                errors.push(tokens, format!("`custom` takes the names of stages; {instead}"));
+            }
+        }
     }
     stages
 }

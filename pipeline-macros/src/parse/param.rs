@@ -55,7 +55,7 @@ impl DeclaredRange {
         let (Some(start), Some(end)) = (&range.start, &range.end) else { return Err(wrong()) };
         let literal = |end: &Expr| {
             Literal::from_expr(end).ok_or_else(|| {
-                Error::new_spanned(end, "expected a number: the range is checked while compiling")
+                Error::new_spanned(end, "a range is checked while compiling; write a literal: a number")
             })
         };
         let (start, end) = (literal(start)?, literal(end)?);

@@ -3,7 +3,9 @@
 use pipeline_schema::Value;
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
-use syn::{BinOp, Expr, ExprBinary, ExprLit, ExprPath, ExprUnary, Lit, LitBool, LitStr, Path, UnOp};
+use syn::{
+    BinOp, Expr, ExprArray, ExprBinary, ExprLit, ExprPath, ExprUnary, Lit, LitBool, LitStr, Path, UnOp,
+};
 
 /// A word, bare (`moe`, `text-generation`) or quoted (`"moe"`), or the path of a type or module.
 #[derive(Clone)]
@@ -40,6 +42,11 @@ impl Word {
         }
     }
 
+    /// The word as an error shows it.
+    pub(crate) fn shown(&self) -> String {
+        self.text().unwrap_or_else(|| self.to_token_stream().to_string().replace(' ', ""))
+    }
+
     fn bare_text(&self) -> Option<String> {
         match self {
             Word::Bare(ident) => Some(ident.to_string()),
@@ -74,10 +81,21 @@ impl ToTokens for Word {
 /// A literal whose value is known while compiling.
 #[derive(Clone)]
 pub(crate) enum Literal {
-    Number { expr: Expr, value: Value },
+    Number {
+        expr: Expr,
+        value: Value,
+    },
     Boolean(LitBool),
     Text(LitStr),
-    TextList { expr: Expr, texts: Vec<LitStr> },
+    TextList {
+        expr: Expr,
+        texts: Vec<LitStr>,
+    },
+    /// Whole numbers, or lists of numbers.
+    NumberList {
+        expr: Expr,
+        value: Value,
+    },
 }
 
 impl Literal {
@@ -91,8 +109,11 @@ impl Literal {
                     Literal::Text(text) => Some(text),
                     _ => None,
                 };
-                let texts = array.elems.iter().map(text).collect::<Option<Vec<_>>>()?;
-                Some(Literal::TextList { expr: expr.clone(), texts })
+                let expr = expr.clone();
+                match array.elems.iter().map(text).collect() {
+                    Some(texts) => Some(Literal::TextList { expr, texts }),
+                    None => Some(Literal::NumberList { value: numbers_of(array)?, expr }),
+                }
             }
             number => Some(Literal::Number { value: number_of(number)?, expr: number.clone() }),
         }
@@ -101,7 +122,7 @@ impl Literal {
     /// The value, in the form that the rules take.
     pub(crate) fn value(&self) -> Value {
         match self {
-            Literal::Number { value, .. } => value.clone(),
+            Literal::Number { value, .. } | Literal::NumberList { value, .. } => value.clone(),
             Literal::Boolean(value) => Value::Boolean(value.value),
             Literal::Text(text) => Value::Text(text.value()),
             Literal::TextList { texts, .. } => Value::TextList(texts.iter().map(LitStr::value).collect()),
@@ -112,7 +133,9 @@ impl Literal {
 impl ToTokens for Literal {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         match self {
-            Literal::Number { expr, .. } | Literal::TextList { expr, .. } => expr.to_tokens(tokens),
+            Literal::Number { expr, .. }
+            | Literal::TextList { expr, .. }
+            | Literal::NumberList { expr, .. } => expr.to_tokens(tokens),
             Literal::Boolean(value) => value.to_tokens(tokens),
             Literal::Text(text) => text.to_tokens(tokens),
         }
@@ -137,6 +160,20 @@ fn number_of(expr: &Expr) -> Option<Value> {
         },
         _ => None,
     }
+}
+
+/// `[1, 0]` or `[[0.5, 2], [1, 3]]`.
+fn numbers_of(array: &ExprArray) -> Option<Value> {
+    let whole = |element| match number_of(element)? {
+        Value::Integer(number) => Some(number),
+        _ => None,
+    };
+    let tuple = |element: &Expr| match ungroup(element) {
+        Expr::Array(tuple) => tuple.elems.iter().map(|number| number_of(number)?.as_f64()).collect(),
+        _ => None,
+    };
+    let integers = array.elems.iter().map(whole).collect::<Option<_>>().map(Value::IntegerList);
+    integers.or_else(|| array.elems.iter().map(tuple).collect::<Option<_>>().map(Value::Tuples))
 }
 
 /// The expression inside the invisible parentheses that `macro_rules!` puts around a fragment.
@@ -190,6 +227,14 @@ mod tests {
         assert_eq!(value(parse_quote!(true)), Some(Value::Boolean(true)));
         assert_eq!(value(parse_quote!("drop")), Some(Value::Text("drop".to_owned())));
         assert_eq!(value(parse_quote!(["a", "b"])), Some(Value::TextList(vec!["a".into(), "b".into()])));
+        assert_eq!(value(parse_quote!([])), Some(Value::TextList(Vec::new())));
+        assert_eq!(value(parse_quote!([1, 0])), Some(Value::IntegerList(vec![1, 0])));
+        assert_eq!(
+            value(parse_quote!([[0.5, 2], [-1, 3]])),
+            Some(Value::Tuples(vec![vec![0.5, 2.0], vec![-1.0, 3.0]]))
+        );
+        assert_eq!(value(parse_quote!([1, "a"])), None);
+        assert_eq!(value(parse_quote!([[1, LIMIT]])), None);
         assert_eq!(value(parse_quote!(LIMIT)), None);
         assert_eq!(value(parse_quote!(1 + 1)), None);
     }

@@ -32,7 +32,7 @@ fn the_model_is_in_the_expansion() {
     );
     expect_file!["../../expansions/storyteller.rs"].assert_eq(&expansion);
     let lines = expansion.lines().count();
-    assert!(lines <= 100, "{lines} lines, the struct's own included");
+    assert!(lines <= 105, "{lines} lines, the struct's own included");
 }
 
 #[test]

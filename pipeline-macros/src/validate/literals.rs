@@ -12,6 +12,9 @@ pub(super) fn default_value(literal: Literal, float: bool) -> DefaultValue {
         Literal::Number { .. } => DefaultValue::Number(number(&literal, float)),
         Literal::Boolean(value) => DefaultValue::Boolean(value),
         Literal::Text(text) => DefaultValue::Text(text),
+        Literal::NumberList { expr, .. } => {
+            DefaultValue::NumberList(if float { floating(expr) } else { expr })
+        }
         Literal::TextList { expr, texts } => DefaultValue::TextList { texts, span: expr.span() },
     }
 }
@@ -37,6 +40,10 @@ fn floating(expr: Expr) -> Expr {
             Expr::Lit(literal)
         }
         Expr::Unary(unary) => Expr::Unary(ExprUnary { expr: Box::new(floating(*unary.expr)), ..unary }),
+        Expr::Array(mut array) => {
+            array.elems = array.elems.into_iter().map(floating).collect();
+            Expr::Array(array)
+        }
         other => other,
     }
 }

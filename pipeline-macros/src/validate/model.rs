@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pipeline_schema::ArchitectureSpec;
 use pipeline_schema::checkpoint::{Checkpoint, snapshot};
 use syn::LitStr;
 
@@ -12,14 +13,19 @@ use crate::error::Errors;
 use crate::model::Model;
 use crate::parse::Arguments;
 
-/// Reads the headers of the declared model, or its snapshot.
+/// Reads the headers of the declared model, or its snapshot; not of a model that nothing here knows how to read, since
+/// its architecture does not run yet.
 pub(super) fn read(
     arguments: &Arguments,
+    architecture: Option<&ArchitectureSpec>,
     manifest_directory: Option<&Path>,
     errors: &mut Errors,
 ) -> Option<Arc<Checkpoint>> {
     let path = arguments.model.as_ref()?;
     let root = root(path, manifest_directory, errors)?;
+    if architecture.is_some_and(|architecture| !architecture.runs()) {
+        return None;
+    }
     let Some(checkpoint) = checkpoints::read(root, &path.value()) else {
         errors.push(path, absent(root, &path.value()));
         return None;

@@ -1,6 +1,6 @@
 //! The rules of the `#[param]` fields.
 
-use pipeline_schema::{ArchitectureSpec, ParameterKind, ParameterSpec, Value, suggest};
+use pipeline_schema::{ArchitectureSpec, ParameterKind, ParameterSpec, suggest};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Expr, Ident, Member, Type};
@@ -72,7 +72,7 @@ fn table_param(
         value: default.as_ref().filter(|_| typed).map(Literal::value),
         tokens: default.as_ref().map_or_else(|| name.to_token_stream(), ToTokens::to_token_stream),
     });
-    let float = matches!(spec.kind, ParameterKind::Float { .. });
+    let float = matches!(spec.kind, ParameterKind::Float { .. } | ParameterKind::Tuples { .. });
     let optional = option_of(ty).is_some();
     Role::Param(Box::new(ParamField {
         default: default.map(|default| Default { value: default_value(default, float), optional }),
@@ -134,8 +134,17 @@ fn default_or_option(name: &Ident, ty: &Type, param: &Param, example: &str, erro
 fn literal(expr: &Expr, spec: &ParameterSpec, errors: &mut Errors) -> Option<Literal> {
     let literal = Literal::from_expr(expr);
     if literal.is_none() {
-        let name = spec.name;
-        errors.push(expr, format!("expected a literal: the default of `{name}` is checked while compiling"));
+        let (name, expected) = (spec.name, spec.kind.expected());
+        let example = match spec.kind {
+            ParameterKind::TextList => ", as `[\"...\"]`",
+            ParameterKind::IntegerList { .. } => ", as `[1, 0]`",
+            ParameterKind::Tuples { .. } => ", as `[[...], [...]]`",
+            _ => "",
+        };
+        let message = format!(
+            "the default of `{name}` is checked while compiling; write a literal: {expected}{example}"
+        );
+        errors.push(expr, message);
     }
     literal
 }
@@ -175,9 +184,5 @@ fn default_in_range(default: &Literal, range: &DeclaredRange, spec: &ParameterSp
 }
 
 fn as_f64(literal: &Literal) -> f64 {
-    match literal.value() {
-        Value::Integer(number) => number as f64,
-        Value::Float(number) => number,
-        _ => f64::NAN,
-    }
+    literal.value().as_f64().unwrap_or(f64::NAN)
 }

@@ -2,13 +2,13 @@
 
 use pipeline_schema::checkpoint::Checkpoint;
 use pipeline_schema::rules::{self, Request};
-use pipeline_schema::{ARCHITECTURES, ArchitectureSpec, DType, Hardware, Problem, Subject};
+use pipeline_schema::{ARCHITECTURES, ArchitectureSpec, DType, Hardware, Problem, Subject, TaskSpec};
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
 
 use super::DeclaredValue;
 use crate::error::Errors;
-use crate::model::{Part, Task};
+use crate::model::Part;
 use crate::parse::Arguments;
 use crate::parse::arguments::HardwareList;
 
@@ -18,12 +18,14 @@ pub(super) struct Subjects<'a> {
     pub(super) name: &'a Ident,
     pub(super) values: &'a [DeclaredValue],
     pub(super) parts: &'a [Part],
+    /// Words that are misspelt: what is wrong with the nearest one is said where that is proposed.
+    pub(super) misspelt: [(Subject, bool); 2],
 }
 
 /// Applies the rules of a declaration and, where there is one, of its checkpoint.
 pub(super) fn check(
     architecture: Option<&'static ArchitectureSpec>,
-    task: &Task,
+    task: Option<&'static TaskSpec>,
     hardware: &[Hardware],
     dtype: Option<DType>,
     checkpoint: Option<&Checkpoint>,
@@ -32,17 +34,15 @@ pub(super) fn check(
 ) {
     // Of an architecture that no table knows, only what no architecture matters to can be judged.
     let (architecture, known) = (architecture.unwrap_or(ARCHITECTURES[0]), architecture.is_some());
-    let task = match task {
-        Task::Known { spec, .. } if known => *spec,
-        _ => architecture.default_task(),
-    };
-    let mut request = Request::new(architecture, task, hardware.to_vec());
+    let mut request = Request::new(architecture, architecture.default_task(), hardware.to_vec());
+    request.task = task.filter(|_| known);
     request.dtype = dtype;
     if known {
         request.parts.extend(subjects.parts.iter().map(|part| part.name.to_string()));
     }
     request.parameters.extend(subjects.values.iter().map(|value| (value.name.clone(), value.value.clone())));
     let mut problems = rules::check_declaration(&request);
+    problems.retain(|problem| !subjects.misspelt.contains(&(problem.subject.clone(), true)));
     if let (Some(checkpoint), true) = (checkpoint, known) {
         problems.extend(rules::check_checkpoint(checkpoint, &request));
     }

@@ -1,5 +1,6 @@
 //! What the tokens of a type tell without a compiler.
 
+use quote::ToTokens;
 use syn::{GenericArgument, PathArguments, Type};
 
 /// `T` of `Option<T>`.
@@ -15,12 +16,13 @@ pub(super) fn option_of(ty: &Type) -> Option<&Type> {
     }
 }
 
-/// The name of a type as the tables write it: `usize`, `&str`, `Vec<String>`.
+/// The name of a type as the tables write it: `usize`, `&str`, `Vec<[f32; 2]>`.
 pub(super) fn named(ty: &Type) -> Option<String> {
     match ungroup(ty) {
         Type::Reference(reference) => {
             named(&reference.elem).filter(|name| name == "str").map(|name| format!("&{name}"))
         }
+        Type::Array(array) => Some(format!("[{}; {}]", named(&array.elem)?, array.len.to_token_stream())),
         Type::Path(path) if path.qself.is_none() => {
             let last = path.path.segments.last()?;
             match &last.arguments {

@@ -1,6 +1,6 @@
 //! The rules of the words: architecture, task, hardware, number format.
 
-use pipeline_schema::{ARCHITECTURES, DType, Hardware, TaskSpec, arch, suggest, task};
+use pipeline_schema::{ARCHITECTURES, DType, Hardware, TaskSpec, arch, rules, suggest, task};
 use proc_macro2::Ident;
 use syn::spanned::Spanned;
 
@@ -8,51 +8,84 @@ use crate::error::Errors;
 use crate::model::{Architecture, Task};
 use crate::parse::{Arguments, Word};
 
+/// What a word stands for, and how sure that is.
+pub(super) struct Named<T> {
+    pub(super) value: T,
+    pub(super) certainty: Certainty,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Certainty {
+    /// The word stands for it.
+    Certain,
+    /// The word is misspelt and this is the nearest.
+    Nearest,
+    /// Nothing is near: nothing that depends on it is judged.
+    Unknown,
+}
+
+impl<T> Named<T> {
+    const fn certain(value: T) -> Named<T> {
+        Named { value, certainty: Certainty::Certain }
+    }
+
+    const fn nearest(value: T) -> Named<T> {
+        Named { value, certainty: Certainty::Nearest }
+    }
+
+    const fn unknown(value: T) -> Named<T> {
+        Named { value, certainty: Certainty::Unknown }
+    }
+}
+
 /// A declaration names an architecture that exists.
 ///
-/// After a mistake it is the nearest one, so that code which uses the pipeline is not reported as well; where
-/// none is near, nothing that depends on the architecture is judged: the second value is `false`.
-pub(super) fn architecture(arguments: &Arguments, name: &Ident, errors: &mut Errors) -> (Architecture, bool) {
+/// After a mistake it is the nearest one, so that code which uses the pipeline is not reported as well.
+pub(super) fn architecture(arguments: &Arguments, name: &Ident, errors: &mut Errors) -> Named<Architecture> {
     let Some(word) = &arguments.arch else {
         if !arguments.unreadable.contains(&"arch") {
             let example = "#[pipeline(arch = \"moe\", hardware = [cpu])]";
             errors.push(name, format!("`{name}` declares no architecture; write `{example}`"));
         }
-        return (Architecture::Known { spec: ARCHITECTURES[0], span: name.span() }, false);
+        return Named::unknown(Architecture::Known { spec: ARCHITECTURES[0], span: name.span() });
     };
     let known = |spec| Architecture::Known { spec, span: word.span() };
     if let Some(spec) = word.text().as_deref().and_then(arch::find) {
-        return (known(spec), true);
+        return Named::certain(known(spec));
     }
     if let Some(path) = word.type_path() {
-        return (Architecture::Own(path), true);
+        return Named::certain(Architecture::Own(path));
     }
     let text = word.text().unwrap_or_default();
     let spellings =
         ARCHITECTURES.iter().flat_map(|spec| [spec.name].into_iter().chain(spec.aliases.iter().copied()));
-    let nearest = suggest::nearest(&text, spellings);
-    let instead = match nearest {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!(
-            "{}, or the path of a type of your own",
-            suggest::one_of(ARCHITECTURES.map(|spec| spec.name))
-        ),
+    let Some(nearest) = suggest::nearest(&text, spellings) else {
+        let instead = suggest::one_of(arch::running().map(|spec| spec.name));
+        errors.push(
+            word,
+            format!("unknown architecture `{text}`; {instead}, or the path of a type of your own"),
+        );
+        return Named::unknown(known(ARCHITECTURES[0]));
     };
-    errors.push(word, format!("unknown architecture `{text}`; {instead}"));
-    match nearest.and_then(arch::find) {
-        Some(spec) => (known(spec), true),
-        None => (known(ARCHITECTURES[0]), false),
-    }
+    let spec = arch::find(nearest).expect("it is a spelling of one");
+    let yet = if spec.runs() { String::new() } else { format!("\n  {}", rules::not_run_yet(spec)) };
+    errors.push(word, format!("unknown architecture `{text}`; did you mean `{nearest}`?{yet}"));
+    Named::nearest(known(spec))
 }
 
 /// A declaration names a task, or none for the architecture's default.
 ///
-/// After a mistake it is the default; of an architecture of the user's own none is known, and that is `None`.
-pub(super) fn task(arguments: &Arguments, architecture: &Architecture, errors: &mut Errors) -> Option<Task> {
+/// After a mistake it is the nearest one or the default; of an architecture of the user's own none is known, and that is
+/// `None`.
+pub(super) fn task(
+    arguments: &Arguments,
+    architecture: &Architecture,
+    errors: &mut Errors,
+) -> Named<Option<Task>> {
     match (&arguments.task, architecture) {
         (Some(word), architecture) => named_task(word, architecture, errors),
         (None, Architecture::Known { spec, span }) => {
-            Some(Task::Known { spec: spec.default_task(), span: *span })
+            Named::certain(Some(Task::Known { spec: spec.default_task(), span: *span }))
         }
         (None, Architecture::Own(path)) => {
             if !arguments.unreadable.contains(&"task") {
@@ -60,40 +93,48 @@ pub(super) fn task(arguments: &Arguments, architecture: &Architecture, errors: &
                 let instead = format!("write `task = \"{example}\"`, or the path of a task of your own");
                 errors.push(path, format!("an architecture of your own has no default task; {instead}"));
             }
-            None
-        }
-    }
-}
-
-fn named_task(word: &Word, architecture: &Architecture, errors: &mut Errors) -> Option<Task> {
-    let span = word.span();
-    if let Some(spec) = word.text().as_deref().and_then(task::find) {
-        return Some(Task::Known { spec, span });
-    }
-    if let Some(path) = word.type_path() {
-        return Some(Task::Own(path));
-    }
-    match architecture {
-        Architecture::Known { spec, .. } => {
-            unknown_task(word, spec.tasks, errors);
-            Some(Task::Known { spec: spec.default_task(), span })
-        }
-        Architecture::Own(_) => {
-            unknown_task(word, &task::TASKS, errors);
-            None
+            Named::unknown(None)
         }
     }
 }
 
 /// A task exists.
-fn unknown_task(word: &Word, tasks: &[&TaskSpec], errors: &mut Errors) {
-    let text = word.text().unwrap_or_default();
-    let spellings = tasks.iter().flat_map(|task| [task.name].into_iter().chain(task.aliases.iter().copied()));
-    let instead = match suggest::nearest(&text, spellings) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => suggest::one_of(tasks.iter().map(|task| task.name)),
+fn named_task(word: &Word, architecture: &Architecture, errors: &mut Errors) -> Named<Option<Task>> {
+    let known = |spec| Some(Task::Known { spec, span: word.span() });
+    let text = word.text();
+    let of_architecture = |text| match architecture {
+        Architecture::Known { spec, .. } => spec.task(text),
+        Architecture::Own(_) => None,
     };
-    errors.push(word, format!("unknown task `{text}`; {instead}"));
+    if let Some(spec) = text.as_deref().and_then(|text| of_architecture(text).or_else(|| task::find(text))) {
+        return Named::certain(known(spec));
+    }
+    if let Some(path) = word.type_path() {
+        return Named::certain(Some(Task::Own(path)));
+    }
+    let text = text.unwrap_or_default();
+    let spellings = |task: &&'static TaskSpec| [task.name].into_iter().chain(task.aliases.iter().copied());
+    let Architecture::Known { spec, .. } = architecture else {
+        let instead = match suggest::nearest(&text, task::TASKS.iter().flat_map(spellings)) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => {
+                "expected a task of Hugging Face, as `text-generation`, or the path of a task of your own"
+                    .to_owned()
+            }
+        };
+        errors.push(word, format!("unknown task `{text}`; {instead}"));
+        return Named::unknown(None);
+    };
+    let nearest = suggest::nearest(&text, spec.tasks.iter().flat_map(spellings));
+    let Some((nearest, task)) = nearest.and_then(|nearest| Some((nearest, spec.task(nearest)?))) else {
+        let instead = suggest::one_of(rules::possible_tasks(spec).map(|task| task.name));
+        errors.push(word, format!("unknown task `{text}`; {instead}"));
+        return Named::unknown(known(spec.default_task()));
+    };
+    let undone = spec.runs() && !spec.runs_task(task);
+    let yet = if undone { format!("\n  {}", rules::not_done_yet(spec, task)) } else { String::new() };
+    errors.push(word, format!("unknown task `{text}`; did you mean `{nearest}`?{yet}"));
+    Named::nearest(known(task))
 }
 
 /// A hardware list names hardware that there is.
@@ -104,7 +145,7 @@ pub(super) fn hardware(arguments: &Arguments, errors: &mut Errors) -> Vec<Hardwa
     let before = errors.len();
     let mut known = Vec::new();
     for word in &list.words {
-        match Hardware::from_name(&word.text().unwrap_or_default()) {
+        match Hardware::from_name(&word.shown()) {
             Ok(hardware) => known.push(hardware),
             Err(message) => errors.push(word, message),
         }
@@ -115,7 +156,7 @@ pub(super) fn hardware(arguments: &Arguments, errors: &mut Errors) -> Vec<Hardwa
 /// A number format is one that weights can be kept in.
 pub(super) fn dtype(arguments: &Arguments, errors: &mut Errors) -> Option<DType> {
     let word = arguments.dtype.as_ref()?;
-    let text = word.text().unwrap_or_default();
+    let text = word.shown();
     let dtype = DType::from_name(&text);
     if dtype.is_none() {
         let instead = suggest::instead(&text, DType::ALL.map(DType::name));

@@ -76,6 +76,7 @@ pub fn forward(directory: &Path, inputs: &Inputs, options: &ForwardOptions) -> R
     let mut request = rules::Request::new(architecture, architecture.default_task(), vec![device.hardware()]);
     request.dtype = options.dtype;
     let mut problems = rules::check_checkpoint(facts, &request);
+    problems.extend(rules::hardware_computes_in_dtype(&request));
     // A model alone does no task.
     problems.retain(|problem| problem.subject != Subject::Task);
     if !problems.is_empty() {

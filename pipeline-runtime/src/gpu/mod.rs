@@ -451,31 +451,6 @@ unsafe impl Plain for half::bf16 {}
 // SAFETY: as above.
 unsafe impl Plain for half::f16 {}
 
-/// Every source of kernels, to be compiled for chips that are not there.
-pub fn sources() -> &'static [&'static Source] {
-    use crate::kernels::{
-        activation, attention, elementwise, embedding, experts, matmul, norm, router, sampling, softmax,
-    };
-    static SOURCES: [&Source; 15] = [
-        &activation::gpu::SOURCE,
-        &attention::gpu::APPEND,
-        &attention::gpu::DECODE,
-        &attention::gpu::PREFILL,
-        &elementwise::gpu::SOURCE,
-        &embedding::gpu::SOURCE,
-        &experts::gpu::SOURCE,
-        &experts::gpu::HOPPER,
-        &experts::quantized::SOURCE,
-        &matmul::gpu::SOURCE,
-        &matmul::quantized::SOURCE,
-        &norm::gpu::SOURCE,
-        &router::gpu::SOURCE,
-        &sampling::gpu::SOURCE,
-        &softmax::gpu::SOURCE,
-    ];
-    &SOURCES
-}
-
 /// How kernels call a number format: the end of their names.
 pub fn suffix(dtype: DType) -> &'static str {
     match dtype {

@@ -10,7 +10,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Buffer, Device};
 use crate::error::Result;
-use crate::kernels::check::Check;
 
 /// `length` values between -1 and 1.
 pub fn random(length: usize, seed: u64) -> Vec<f32> {
@@ -65,22 +64,6 @@ pub fn rounding(dtype: DType) -> f64 {
         DType::BF16 => 4.1e-3,
         DType::F16 => 5.2e-4,
     }
-}
-
-/// Runs a family's checks on CUDA, where there is a device.
-///
-/// # Panics
-/// A check fails or does not pass.
-pub fn assert_passes(checks: impl FnOnce(&Device) -> Result<Vec<Check>>) {
-    let Some(device) = device(Hardware::Cuda) else { return };
-    let checks = checks(&device).expect("the kernels run");
-    assert!(!checks.is_empty());
-    let failed: Vec<String> = checks
-        .iter()
-        .filter(|check| !check.passes())
-        .map(|check| format!("{} {}: {:e} > {:e}", check.kernel, check.case, check.error, check.bound))
-        .collect();
-    assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), checks.len(), failed.join("\n"));
 }
 
 /// Names the hardware on which tests of kernels run instead of `cuda`: what a kernel computes must not depend on it.

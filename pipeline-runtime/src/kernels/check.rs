@@ -187,6 +187,23 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
+/// Runs a family's checks on CUDA, where there is a device.
+///
+/// # Panics
+/// A check fails or does not pass.
+#[cfg(test)]
+pub(crate) fn assert_passes(checks: impl FnOnce(&Device) -> Result<Vec<Check>>) {
+    let Some(device) = crate::gpu::testing::device(pipeline_schema::Hardware::Cuda) else { return };
+    let checks = checks(&device).expect("the kernels run");
+    assert!(!checks.is_empty());
+    let failed: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.passes())
+        .map(|check| format!("{} {}: {:e} > {:e}", check.kernel, check.case, check.error, check.bound))
+        .collect();
+    assert!(failed.is_empty(), "{} of {} fail:\n{}", failed.len(), checks.len(), failed.join("\n"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

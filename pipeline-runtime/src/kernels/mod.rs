@@ -36,6 +36,8 @@ use half::bf16;
 pub use instruction_set::InstructionSet;
 pub use quantized::{QuantizedFormat, QuantizedRef};
 
+use crate::gpu::Source;
+
 /// A weight matrix of shape (out_features, in_features), row-major and contiguous, in the dtype of the checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub enum MatrixRef<'a> {
@@ -99,4 +101,26 @@ impl<'a> From<&'a [bf16]> for MatrixRef<'a> {
     fn from(elements: &'a [bf16]) -> Self {
         MatrixRef::Bf16(elements)
     }
+}
+
+/// Every source of kernels for GPUs, to be compiled for chips that are not there.
+pub fn sources() -> &'static [&'static Source] {
+    static SOURCES: [&Source; 15] = [
+        &activation::gpu::SOURCE,
+        &attention::gpu::APPEND,
+        &attention::gpu::DECODE,
+        &attention::gpu::PREFILL,
+        &elementwise::gpu::SOURCE,
+        &embedding::gpu::SOURCE,
+        &experts::gpu::SOURCE,
+        &experts::gpu::HOPPER,
+        &experts::quantized::SOURCE,
+        &matmul::gpu::SOURCE,
+        &matmul::quantized::SOURCE,
+        &norm::gpu::SOURCE,
+        &router::gpu::SOURCE,
+        &sampling::gpu::SOURCE,
+        &softmax::gpu::SOURCE,
+    ];
+    &SOURCES
 }

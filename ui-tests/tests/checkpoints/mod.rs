@@ -33,6 +33,18 @@ pub(super) fn write(crate_directory: &Path) {
     three_heads["num_attention_heads"] = json!(3);
     checkpoint(&place("three-heads"), three_heads, shapes());
 
+    let mut three_key_value_heads = config();
+    three_key_value_heads["num_attention_heads"] = json!(4);
+    three_key_value_heads["num_key_value_heads"] = json!(3);
+    checkpoint(&place("three-key-value-heads"), three_key_value_heads, shapes());
+
+    let mut odd_heads = config();
+    odd_heads["head_dim"] = json!(3);
+    checkpoint(&place("odd-heads"), odd_heads, shapes());
+
+    let norm = |name: &str| if name == "model.norm.weight" { "I16" } else { "BF16" };
+    checkpoint_of(&place("integers"), config(), shapes(), norm);
+
     let mut headless = config();
     headless["architectures"] = json!(["MixtralModel"]);
     let without_prefix = |(name, shape): (String, Vec<usize>)| {
@@ -167,6 +179,11 @@ fn dense_shapes() -> Shapes {
 
 /// Writes a checkpoint whose weights are all zero.
 fn checkpoint(directory: &Path, config: Value, shapes: Shapes) {
+    checkpoint_of(directory, config, shapes, |_| "BF16");
+}
+
+/// Writes a checkpoint with tensors of these dtypes, each of two bytes.
+fn checkpoint_of(directory: &Path, config: Value, shapes: Shapes, dtype: impl Fn(&str) -> &'static str) {
     fs::create_dir_all(directory).expect("the target directory can be written to");
     file(&directory.join("config.json"), config.to_string().as_bytes());
     let mut header = BTreeMap::new();
@@ -174,7 +191,8 @@ fn checkpoint(directory: &Path, config: Value, shapes: Shapes) {
     for (name, shape) in shapes {
         let start = end;
         end += 2 * shape.iter().product::<usize>();
-        header.insert(name, json!({ "dtype": "BF16", "shape": shape, "data_offsets": [start, end] }));
+        let entry = json!({ "dtype": dtype(&name), "shape": shape, "data_offsets": [start, end] });
+        header.insert(name, entry);
     }
     let header = serde_json::to_vec(&header).expect("a header is JSON");
     let mut weights = (header.len() as u64).to_le_bytes().to_vec();

@@ -2,7 +2,7 @@
 
 use pipelines::checkpoint::CheckpointFiles;
 use pipelines::prelude::*;
-use pipelines::task::{FeatureExtraction, Task};
+use pipelines::task::{FeatureExtraction, MaskGeneration, Task};
 use pipelines::{Architecture, Call, LoadOptions, Parameters, TaskSpec, Value};
 
 struct Bags;
@@ -25,10 +25,15 @@ enum Pooling {
     Max,
 }
 
+/// Where the bags stand.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Places(Vec<[f32; 2]>);
+
 #[derive(Clone, Default)]
 struct BagParameters {
     pooling: Option<Pooling>,
     num_bags: usize,
+    places: Places,
 }
 
 impl Parameters for BagParameters {
@@ -40,6 +45,13 @@ impl Parameters for BagParameters {
 impl pipelines::declared::IntoParameter<Option<Pooling>> for Pooling {
     fn assign(&self, parameter: &mut Option<Pooling>) -> Result<()> {
         *parameter = Some(*self);
+        Ok(())
+    }
+}
+
+impl pipelines::declared::IntoParameter<Places> for Vec<[f32; 2]> {
+    fn assign(&self, parameter: &mut Places) -> Result<()> {
+        parameter.0.clone_from(self);
         Ok(())
     }
 }
@@ -86,10 +98,16 @@ struct Reader {
     pooling: Pooling,
     #[param(default = 2 + 2)]
     num_bags: usize,
+    #[param(default = [[0.5, 1.0], [2.0, -3.0]])]
+    places: Vec<[f32; 2]>,
 }
 
 #[pipeline(arch = Bags, task = Counting)]
 struct Counter;
+
+// A task that no architecture of the crate does yet.
+#[pipeline(arch = Bags, task = "mask_generation")]
+struct Cutter;
 
 fn same<T>(_: std::marker::PhantomData<T>, _: std::marker::PhantomData<T>) {}
 
@@ -97,8 +115,10 @@ fn main() {
     use std::marker::PhantomData as Type;
     same(Type::<<Reader as Declaration>::Task>, Type::<FeatureExtraction>);
     same(Type::<<Counter as Declaration>::Task>, Type::<Counting>);
+    same(Type::<<Cutter as Declaration>::Task>, Type::<MaskGeneration>);
     let mut parameters = BagParameters::default();
     let reader = <Reader as pipelines::Declared>::declared();
     reader.configure(&mut parameters).unwrap();
     assert_eq!((parameters.pooling, parameters.num_bags), (Some(Pooling::Max), 4));
+    assert_eq!(parameters.places, Places(vec![[0.5, 1.0], [2.0, -3.0]]));
 }

@@ -141,6 +141,7 @@ fn shards_exist(directory: &Path, index_shown: &str, index: &Index) -> Result<()
     if missing.len() > NAMED_SHARDS {
         message += &format!(" and {} others", missing.len() - NAMED_SHARDS);
     }
+    message += "; download the rest of the checkpoint";
     Err(problem(index_shown, message))
 }
 

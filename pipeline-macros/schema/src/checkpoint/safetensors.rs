@@ -60,7 +60,8 @@ pub(super) fn read(
     parse(&header, file, tensors)
         .map_err(|error| problem(shown, format!("the header is malformed: {error}")))?;
     let data = length - 8 - header_length;
-    lay_out(&mut tensors[first..], header_length, data).map_err(|message| problem(shown, message))?;
+    lay_out(&mut tensors[first..], header_length, data)
+        .map_err(|message| problem(shown, format!("{message}; download the file again")))?;
     Ok(WeightFile { name: name.to_owned(), length, header_length })
 }
 

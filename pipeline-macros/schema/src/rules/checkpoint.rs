@@ -37,7 +37,8 @@ pub(super) fn head_can_do_the_task(
     head: Head,
     request: &Request,
 ) -> Option<Problem> {
-    let needed = match (request.task.name, head) {
+    let task = request.task?.name;
+    let needed = match (task, head) {
         ("text-generation", Head::CausalLm) => return None,
         ("text-classification", Head::SequenceClassification { .. }) => return None,
         ("text-generation", _) => "a language model (`...ForCausalLM`)",
@@ -45,8 +46,7 @@ pub(super) fn head_can_do_the_task(
         // Hidden states come from any model.
         _ => return None,
     };
-    let message =
-        format!("`{}` needs {needed}, but the checkpoint is {}", request.task.name, head.description());
+    let message = format!("`{task}` needs {needed}, but the checkpoint is {}", head.description());
     let source = match checkpoint.config().get("architectures") {
         Some(Value::Array(classes)) if !classes.is_empty() => {
             format!(
@@ -144,7 +144,7 @@ pub(super) fn context_holds_new_tokens(
 pub(super) fn tokenizer_fits_vocabulary(checkpoint: &Checkpoint, vocab_size: usize) -> Option<Problem> {
     let tokenizer = checkpoint.tokenizer().filter(|tokenizer| tokenizer.vocabulary_size > vocab_size)?;
     let message = format!(
-        "the tokenizer's greatest id is {}, but the model's vocabulary has {vocab_size} tokens",
+        "the tokenizer is of another model: its greatest id is {}, but the model's vocabulary has {vocab_size} tokens",
         tokenizer.vocabulary_size - 1
     );
     let source = format!(

@@ -1,30 +1,65 @@
 //! Rules of a declaration alone.
 
 use super::Request;
-use crate::arch::ArchitectureSpec;
-use crate::parameter::Value;
+use crate::arch::{self, ARCHITECTURES, ArchitectureSpec};
 use crate::problem::{Problem, Subject, quoted};
 use crate::suggest;
+use crate::task::TaskSpec;
 
-/// A task is one that the architecture can do.
-pub(super) fn task_belongs_to_architecture(
-    request: &Request,
-    known: &[&ArchitectureSpec],
-) -> Option<Problem> {
-    let (architecture, task) = (request.architecture, request.task);
-    if architecture.tasks.iter().any(|can| can.name == task.name) {
+/// An architecture is one that this version runs. The other rules hold for one that it does not run, too.
+pub(super) fn architecture_runs(request: &Request) -> Option<Problem> {
+    let architecture = request.architecture;
+    if architecture.runs() {
         return None;
     }
-    let others: Vec<String> = known
-        .iter()
-        .filter(|other| other.tasks.iter().any(|can| can.name == task.name))
-        .map(|other| format!("`{}`", other.name))
-        .collect();
-    let of =
-        if others.is_empty() { String::new() } else { format!(", it is a task of {}", others.join(", ")) };
-    let instead = suggest::one_of(architecture.tasks.iter().map(|can| can.name));
+    Some(Problem::new(Subject::Arch, not_run_yet(architecture)))
+}
+
+/// What is said of an architecture that this version does not run.
+pub fn not_run_yet(architecture: &ArchitectureSpec) -> String {
+    let running = suggest::all_of(arch::running().map(|running| running.name));
+    format!("`{}` cannot run yet; this version runs {running}", architecture.name)
+}
+
+/// A task is one that the architecture can do.
+pub(super) fn task_belongs_to_architecture(request: &Request) -> Option<Problem> {
+    let (architecture, task) = (request.architecture, request.task?);
+    if architecture.tasks.contains(&task) {
+        return None;
+    }
+    let others = others(|other| other.tasks.contains(&task));
+    let of = others.map(|others| format!(", it is a task of {others}")).unwrap_or_default();
+    let instead = suggest::one_of(possible_tasks(architecture).map(|can| can.name));
     let message = format!("`{}` cannot do `{}`{of}; {instead}", architecture.name, task.name);
     Some(Problem::new(Subject::Task, message))
+}
+
+/// A task is one that this version does.
+pub(super) fn task_runs(request: &Request) -> Option<Problem> {
+    let (architecture, task) = (request.architecture, request.task?);
+    if !architecture.runs() || !architecture.tasks.contains(&task) || architecture.runs_task(task) {
+        return None;
+    }
+    Some(Problem::new(Subject::Task, not_done_yet(architecture, task)))
+}
+
+/// What is said of a task that this version does not do.
+pub fn not_done_yet(architecture: &ArchitectureSpec, task: &TaskSpec) -> String {
+    let running = suggest::all_of(architecture.running_tasks().map(|running| running.name));
+    format!("`{}` cannot do `{}` yet; this version does {running}", architecture.name, task.name)
+}
+
+/// The tasks to choose from: those that run, or, where nothing does, all.
+pub fn possible_tasks(architecture: &ArchitectureSpec) -> impl Iterator<Item = &'static TaskSpec> {
+    let runs = architecture.runs();
+    architecture.tasks.iter().copied().filter(move |task| !runs || architecture.runs_task(task))
+}
+
+/// The architectures that have something, in words.
+fn others(have: impl Fn(&ArchitectureSpec) -> bool) -> Option<String> {
+    let mut others = ARCHITECTURES.into_iter().filter(|other| have(other)).map(|other| other.name).peekable();
+    others.peek()?;
+    Some(suggest::all_of(others))
 }
 
 /// A pipeline runs somewhere: the list of hardware is not empty.
@@ -44,7 +79,7 @@ pub(super) fn hardware_is_named_once(request: &Request) -> Option<Problem> {
 }
 
 /// All hardware of the list computes in the dtype that is asked for.
-pub(super) fn hardware_computes_in_dtype(request: &Request) -> Option<Problem> {
+pub fn hardware_computes_in_dtype(request: &Request) -> Option<Problem> {
     let dtype = request.dtype?;
     let hardware = request.hardware.iter().find(|hardware| !hardware.dtypes().contains(&dtype))?;
     let instead = suggest::one_of(hardware.dtypes().iter().map(|dtype| dtype.name()));
@@ -52,47 +87,56 @@ pub(super) fn hardware_computes_in_dtype(request: &Request) -> Option<Problem> {
 }
 
 /// A parameter is one of the architecture's.
-pub(super) fn parameters_are_known(request: &Request, known: &[&ArchitectureSpec]) -> Vec<Problem> {
+pub(super) fn parameters_are_known(request: &Request) -> Vec<Problem> {
     let architecture = request.architecture;
     let unknown = request.parameters.iter().filter(|(name, _)| architecture.parameter(name).is_none());
     unknown
         .map(|(name, _)| {
-            let others: Vec<String> = known
-                .iter()
-                .filter(|other| other.parameter(name).is_some())
-                .map(|other| format!("`{}`", other.name))
-                .collect();
-            let message = if others.is_empty() {
-                let instead =
-                    suggest::instead(name, architecture.parameters.iter().map(|parameter| parameter.name));
-                format!("unknown parameter {}; {instead}", quoted(name))
-            } else {
-                format!("`{name}` is a parameter of {}, not of `{}`", others.join(", "), architecture.name)
+            let message = match others(|other| other.parameter(name).is_some()) {
+                Some(others) => {
+                    format!("`{name}` is a parameter of {others}, not of `{}`", architecture.name)
+                }
+                None => {
+                    let runs = |name: &&str| !architecture.runs() || architecture.runs_parameter(name);
+                    let names = architecture.parameters.iter().map(|parameter| parameter.name).filter(runs);
+                    format!("unknown parameter {}; {}", quoted(name), suggest::instead(name, names))
+                }
             };
             Problem::new(Subject::Parameter(name.clone()), message)
         })
         .collect()
 }
 
+/// A parameter is one that can be set in this version.
+pub(super) fn parameters_can_be_set(request: &Request) -> Vec<Problem> {
+    let architecture = request.architecture;
+    if !architecture.runs() {
+        return Vec::new();
+    }
+    request
+        .parameters
+        .iter()
+        .filter(|(name, _)| architecture.parameter(name).is_some() && !architecture.runs_parameter(name))
+        .map(|(name, _)| {
+            let message = format!(
+                "`{name}` is a parameter of `{}` that cannot be set yet; remove it",
+                architecture.name
+            );
+            Problem::new(Subject::Parameter(name.clone()), message)
+        })
+        .collect()
+}
+
 /// A part is one of the architecture's.
-pub(super) fn parts_are_known(request: &Request, known: &[&ArchitectureSpec]) -> Vec<Problem> {
+pub(super) fn parts_are_known(request: &Request) -> Vec<Problem> {
     let architecture = request.architecture;
     let unknown = request.parts.iter().filter(|name| architecture.part(name).is_none());
     unknown
         .map(|name| {
-            let others: Vec<String> = known
-                .iter()
-                .filter(|other| other.part(name).is_some())
-                .map(|other| format!("`{}`", other.name))
-                .collect();
-            let message = if !others.is_empty() {
-                format!("`{name}` is a part of {}, not of `{}`", others.join(", "), architecture.name)
+            let message = if let Some(others) = others(|other| other.part(name).is_some()) {
+                format!("`{name}` is a part of {others}, not of `{}`", architecture.name)
             } else if architecture.parts.is_empty() {
-                format!(
-                    "unknown key {}; an architecture of your own can take pipelines as parts, `{}` takes none",
-                    quoted(name),
-                    architecture.name
-                )
+                format!("unknown key {}; `{}` takes no pipelines as parts", quoted(name), architecture.name)
             } else {
                 let instead = suggest::instead(name, architecture.parts.iter().map(|part| part.name));
                 format!("unknown part {}; {instead}", quoted(name))
@@ -152,71 +196,16 @@ pub(super) fn values_fit_their_parameters(request: &Request) -> Vec<Problem> {
         .collect()
 }
 
-/// Greedy decoding draws nothing: with `do_sample = false`, no parameter of sampling is declared.
-pub(super) fn greedy_decoding_has_nothing_to_sample(request: &Request) -> Vec<Problem> {
-    if request.value("do_sample") != Some(&Value::Boolean(false)) {
-        return Vec::new();
-    }
-    ["temperature", "top_p", "top_k", "min_p"]
-        .into_iter()
-        .filter(|name| request.declares(name))
-        .map(|name| {
-            let message = format!("`{name}` has no effect with `do_sample = false`; remove one of the two");
+/// An image is drawn as latents, each of which stands for a square of 8 by 8 pixels.
+pub(super) fn sides_are_multiples_of_eight(request: &Request) -> Vec<Problem> {
+    let sides = ["width", "height"].into_iter().filter_map(|name| Some((name, request.integer(name)?)));
+    sides
+        .filter(|(_, side)| *side >= 8 && side % 8 != 0)
+        .map(|(name, side)| {
+            let below = side - side % 8;
+            let message =
+                format!("`{name}` is {side}, which is not a multiple of 8; write {below} or {}", below + 8);
             Problem::new(Subject::Parameter(name.to_owned()), message)
         })
         .collect()
-}
-
-/// Only an expert of limited capacity overflows: `overflow` comes with a `capacity_factor`.
-pub(super) fn overflow_needs_a_capacity(request: &Request) -> Option<Problem> {
-    if !request.declares("overflow") || request.declares("capacity_factor") {
-        return None;
-    }
-    let message = "`overflow` has no effect without a `capacity_factor`; declare both or neither";
-    Some(Problem::new(Subject::Parameter("overflow".to_owned()), message))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Hardware, ParameterKind, ParameterSpec, TaskSpec, arch};
-
-    const DRAWING: TaskSpec =
-        TaskSpec { name: "text-to-image", aliases: &[], type_name: "TextToImage", description: "draws" };
-
-    const PAINTER: ArchitectureSpec = ArchitectureSpec {
-        name: "diffusion",
-        aliases: &[],
-        type_name: "Diffusion",
-        description: "removes noise",
-        tasks: &[&DRAWING],
-        parameters: &[ParameterSpec {
-            name: "guidance_scale",
-            kind: ParameterKind::Float { min: 0.0, max: 100.0 },
-            default: "7.5",
-            description: "how closely the prompt is followed",
-        }],
-        parts: &[],
-        model_types: &[],
-    };
-
-    #[test]
-    fn a_task_of_another_architecture_is_said_to_be() {
-        let request = Request::new(&arch::MOE, &DRAWING, vec![Hardware::Cpu]);
-        assert_eq!(
-            task_belongs_to_architecture(&request, &[&arch::MOE, &PAINTER]).unwrap().message,
-            "`moe` cannot do `text-to-image`, it is a task of `diffusion`; \
-             expected one of `text-generation`, `feature-extraction`"
-        );
-    }
-
-    #[test]
-    fn a_parameter_of_another_architecture_is_said_to_be() {
-        let mut request = Request::new(&arch::MOE, arch::MOE.default_task(), vec![Hardware::Cpu]);
-        request.parameters.push(("guidance_scale".to_owned(), None));
-        assert_eq!(
-            parameters_are_known(&request, &[&arch::MOE, &PAINTER])[0].message,
-            "`guidance_scale` is a parameter of `diffusion`, not of `moe`"
-        );
-    }
 }

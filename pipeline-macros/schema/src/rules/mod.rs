@@ -5,10 +5,12 @@
 //! time; each returns every problem, and none when all is well.
 
 mod checkpoint;
+mod contradictions;
 mod declaration;
 mod tensors;
 
-use crate::arch::{self, ArchitectureSpec};
+pub use self::declaration::{hardware_computes_in_dtype, not_done_yet, not_run_yet, possible_tasks};
+use crate::arch::ArchitectureSpec;
 use crate::checkpoint::Checkpoint;
 use crate::dtype::DType;
 use crate::hardware::Hardware;
@@ -21,8 +23,8 @@ use crate::task::TaskSpec;
 pub struct Request {
     /// The architecture.
     pub architecture: &'static ArchitectureSpec,
-    /// The task.
-    pub task: &'static TaskSpec,
+    /// The task; `None` where it is not known, and nothing that depends on it is judged.
+    pub task: Option<&'static TaskSpec>,
     /// Where the pipeline may run, in order.
     pub hardware: Vec<Hardware>,
     /// What to compute in; without it, what the checkpoint is stored in.
@@ -40,7 +42,14 @@ impl Request {
         task: &'static TaskSpec,
         hardware: Vec<Hardware>,
     ) -> Request {
-        Request { architecture, task, hardware, dtype: None, parameters: Vec::new(), parts: Vec::new() }
+        Request {
+            architecture,
+            task: Some(task),
+            hardware,
+            dtype: None,
+            parameters: Vec::new(),
+            parts: Vec::new(),
+        }
     }
 
     /// Whether the parameter is declared, with a value or without.
@@ -57,6 +66,19 @@ impl Request {
     fn integer(&self, name: &str) -> Option<i128> {
         match self.value(name)? {
             Value::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The value of a parameter, where it is given a number.
+    fn number(&self, name: &str) -> Option<f64> {
+        self.value(name)?.as_f64()
+    }
+
+    /// The value of a parameter, where it is given a text.
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.value(name)? {
+            Value::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -77,17 +99,35 @@ impl Request {
 /// ```
 pub fn check_declaration(request: &Request) -> Vec<Problem> {
     let mut problems = Vec::new();
-    problems.extend(declaration::task_belongs_to_architecture(request, &arch::ARCHITECTURES));
+    problems.extend(declaration::architecture_runs(request));
+    problems.extend(declaration::task_belongs_to_architecture(request));
+    problems.extend(declaration::task_runs(request));
     problems.extend(declaration::hardware_is_named(request));
     problems.extend(declaration::hardware_is_named_once(request));
     problems.extend(declaration::hardware_computes_in_dtype(request));
-    problems.extend(declaration::parameters_are_known(request, &arch::ARCHITECTURES));
+    problems.extend(declaration::parameters_are_known(request));
+    problems.extend(declaration::parameters_can_be_set(request));
     problems.extend(declaration::parameters_are_declared_once(request));
-    problems.extend(declaration::values_fit_their_parameters(request));
-    problems.extend(declaration::parts_are_known(request, &arch::ARCHITECTURES));
+    problems.extend(check_values(request));
+    problems.extend(declaration::parts_are_known(request));
     problems.extend(declaration::needed_parts_are_declared(request));
-    problems.extend(declaration::greedy_decoding_has_nothing_to_sample(request));
-    problems.extend(declaration::overflow_needs_a_capacity(request));
+    problems.extend(contradictions::parameters_are_of_the_task(request));
+    problems.extend(contradictions::greedy_decoding_has_nothing_to_sample(request));
+    problems.extend(contradictions::overflow_needs_a_capacity(request));
+    problems.extend(contradictions::switch_routing_has_one_active_expert(request));
+    problems.extend(contradictions::negative_prompt_needs_guidance(request));
+    problems.extend(contradictions::point_labels_need_points(request));
+    problems.extend(contradictions::every_point_has_a_label(request));
+    problems.extend(contradictions::given_context_skips_retrieval(request));
+    problems.extend(contradictions::reranking_needs_a_reranker(request));
+    problems
+}
+
+/// Everything that is wrong with the values of parameters, each for itself: what holds of a declaration's defaults holds
+/// of what a call sets.
+pub fn check_values(request: &Request) -> Vec<Problem> {
+    let mut problems = declaration::values_fit_their_parameters(request);
+    problems.extend(declaration::sides_are_multiples_of_eight(request));
     problems
 }
 

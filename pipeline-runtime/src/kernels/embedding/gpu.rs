@@ -88,6 +88,6 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 mod tests {
     #[test]
     fn kernels_agree_with_the_definition() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

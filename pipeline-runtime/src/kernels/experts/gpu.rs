@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn kernels_agree_with_the_scalar_twin() {
-        crate::gpu::testing::assert_passes(checks);
+        crate::kernels::check::assert_passes(checks);
     }
 
     #[test]

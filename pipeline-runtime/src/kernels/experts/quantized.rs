@@ -281,6 +281,6 @@ fn check(
 mod tests {
     #[test]
     fn kernels_agree_with_their_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

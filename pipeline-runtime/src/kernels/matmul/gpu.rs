@@ -319,6 +319,6 @@ fn speed(device: &Device, shape: MatmulShape, epilogue: Epilogue) -> Result<Chec
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

@@ -323,6 +323,6 @@ mod tests {
 
     #[test]
     fn gpu_kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(checks);
+        crate::kernels::check::assert_passes(checks);
     }
 }

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(checks);
+        crate::kernels::check::assert_passes(checks);
     }
 
     #[test]

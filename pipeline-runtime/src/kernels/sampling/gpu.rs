@@ -383,6 +383,6 @@ fn speed(device: &Device, rows: usize, case: &str, way: SamplingParameters) -> R
 mod tests {
     #[test]
     fn kernels_choose_as_the_host_does() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

@@ -83,6 +83,6 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

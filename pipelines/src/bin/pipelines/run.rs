@@ -98,10 +98,17 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     })?;
     let task = match &arguments.task {
         None => architecture.default_task(),
-        Some(name) => *architecture.tasks.iter().find(|task| task.answers_to(name)).ok_or_else(|| {
-            let instead = schema::suggest::instead(name, architecture.tasks.iter().map(|task| task.name));
-            format!("architecture `{}` has no task `{name}`; {instead}", architecture.name)
-        })?,
+        Some(name) => match architecture.task(name) {
+            Some(task) if architecture.runs_task(task) => task,
+            Some(task) => return Err(schema::rules::not_done_yet(architecture, task).into()),
+            None => {
+                let names = architecture.running_tasks().map(|task| task.name);
+                let instead = schema::suggest::instead(name, names);
+                return Err(
+                    format!("architecture `{}` has no task `{name}`; {instead}", architecture.name).into()
+                );
+            }
+        },
     };
     let prompt = arguments.prompt()?;
     let has_experts = architecture == &schema::arch::MOE;

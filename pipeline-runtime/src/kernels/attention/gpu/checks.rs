@@ -463,6 +463,6 @@ impl Story {
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
-        crate::gpu::testing::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::checks);
     }
 }

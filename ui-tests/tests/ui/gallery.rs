@@ -1,6 +1,4 @@
 //! `GALLERY.md`: mistakes, and what the compiler says of them, as the cases in `fail/` have it.
-//!
-//! `UPDATE_EXPECT=1 cargo test -p ui-tests --test gallery` writes it anew.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +6,15 @@ use std::path::Path;
 use expect_test::expect_file;
 
 /// The mistakes by what they are about: the heading, then each case of `fail/` with what is wrong there.
-const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
+const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
     (
         "Words",
         &[
             ("arch_unknown", "The architecture is misspelt."),
+            ("arch_not_yet", "The architecture is planned and not there yet."),
             ("task_unknown", "The task is misspelt."),
+            ("task_not_yet", "The architecture cannot do the task yet."),
+            ("task_of_another_arch", "The task is another architecture's."),
             ("key_unknown", "A key is misspelt."),
             ("hardware_vague", "Hardware is named that several makers have."),
             ("hardware_foreign", "Hardware is named that there is no support for."),
@@ -28,8 +29,13 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             ("param_default_out_of_range", "A default is outside of the parameter's range."),
             ("param_type_integer", "A field has a type that the parameter cannot be set from."),
             ("param_default_missing", "A parameter has no default, and its type has no room for that."),
-            ("param_of_another_architecture", "A parameter is of another architecture."),
+            ("param_of_another_arch", "A parameter is another architecture's."),
+            ("contradiction_task", "A parameter has no effect on the task."),
             ("contradiction_greedy", "Two parameters contradict each other."),
+            (
+                "arch_not_yet_all_at_once",
+                "The parameters of an architecture that is not there yet are checked all the same.",
+            ),
         ],
     ),
     (
@@ -57,6 +63,15 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
         ],
     ),
     (
+        "Pipelines as parts",
+        &[
+            ("part_of_moe", "The architecture takes no parts."),
+            ("part_not_a_pipeline", "The part is no pipeline."),
+            ("part_wrong_task", "The part does another task."),
+            ("part_no_overlap", "The part runs on other hardware."),
+        ],
+    ),
+    (
         "Stages",
         &[
             ("override_and_custom", "A stage is overridden twice."),
@@ -67,9 +82,9 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     ),
 ];
 
-#[test]
-fn the_gallery_is_up_to_date() {
-    expect_file!["../GALLERY.md"].assert_eq(&gallery());
+/// `GALLERY.md` is what is made of the cases.
+pub(super) fn is_up_to_date() {
+    expect_file!["../../GALLERY.md"].assert_eq(&gallery());
 }
 
 fn gallery() -> String {

@@ -1,9 +1,12 @@
 //! What the compiler says about declarations: `fail/` must not compile, with the message beside it, `pass/` must.
 //!
-//! `TRYBUILD=overwrite cargo test -p ui-tests` writes the messages anew; `cargo test -p ui-tests -- ui trybuild=arch`
-//! tries the cases with `arch` in their names.
+//! `TRYBUILD=overwrite UPDATE_EXPECT=1 cargo test -p ui-tests --test ui` writes the messages anew, and the gallery that is
+//! made of them; `cargo test -p ui-tests --test ui -- ui trybuild=arch` tries the cases with `arch` in their names.
 
+mod audit;
+#[path = "../checkpoints/mod.rs"]
 mod checkpoints;
+mod gallery;
 
 use std::fs;
 
@@ -33,4 +36,8 @@ fn ui() {
     let cases = trybuild::TestCases::new();
     cases.pass("tests/pass/*.rs");
     cases.compile_fail("tests/fail/*.rs");
+    // The cases are tried when they are dropped; what is made of their messages comes after that.
+    drop(cases);
+    gallery::is_up_to_date();
+    audit::every_rule_has_its_case();
 }

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = "difusion")]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, crate = [pipelines])]
+struct Storyteller;
+
+fn main() {}

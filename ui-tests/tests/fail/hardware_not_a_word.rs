@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, hardware = [1])]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, model = "")]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, model = "checkpoints/integers")]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,9 @@
+use pipelines::prelude::*;
+
+struct Storyteller;
+
+fn tell<D: Declaration>(_: D) {}
+
+fn main() {
+    tell(Storyteller);
+}

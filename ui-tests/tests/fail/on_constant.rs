@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe)]
+const STORYTELLER: () = ();
+
+fn main() {}

@@ -1,0 +1,9 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe)]
+struct Storyteller {
+    #[param(default = "switch")]
+    routing: String,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe)]
+struct Storyteller {
+    #[param(default = 512)]
+    width: u32,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = rag, generater = Storyteller)]
+struct Storyteller;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, task = "sumarization")]
+struct Storyteller;
+
+fn main() {}

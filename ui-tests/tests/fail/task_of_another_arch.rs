@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = moe, task = "text-to-image")]
+struct Storyteller;
+
+fn main() {}

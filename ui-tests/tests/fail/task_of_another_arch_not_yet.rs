@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = audio, task = "text-generation")]
+struct Storyteller;
+
+fn main() {}

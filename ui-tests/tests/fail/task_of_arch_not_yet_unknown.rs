@@ -1,0 +1,6 @@
+use pipelines::prelude::*;
+
+#[pipeline(arch = vision, task = "painting")]
+struct Storyteller;
+
+fn main() {}
