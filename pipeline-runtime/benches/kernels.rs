@@ -10,8 +10,9 @@ use half::bf16;
 use pipeline_runtime::kernels::attention::{AttentionSequence, AttentionShape, attention};
 use pipeline_runtime::kernels::experts::{ExpertRouting, ExpertWeights, ExpertsShape, experts};
 use pipeline_runtime::kernels::matmul::{MatmulShape, matmul};
+use pipeline_runtime::kernels::quantized::quantize;
 use pipeline_runtime::kernels::roof::{RoofProbe, Roofs};
-use pipeline_runtime::kernels::{InstructionSet, MatrixRef};
+use pipeline_runtime::kernels::{InstructionSet, MatrixRef, QuantizedFormat, QuantizedRef};
 use rayon::prelude::*;
 
 fn main() {
@@ -23,7 +24,14 @@ fn main() {
         "kernel", "median", "rate", "roof", "of roof", "at best"
     );
     let mut table = Table { words, probe: RoofProbe::new() };
-    for group in [matmul_rows, attention_rows, expert_rows::<bf16>, expert_rows::<f32>] {
+    for group in [
+        matmul_rows,
+        quantized_rows,
+        attention_rows,
+        expert_rows::<bf16>,
+        expert_rows::<f32>,
+        quantized_expert_rows,
+    ] {
         group(&mut table);
     }
     println!("after:  {}", Roofs::measure());
@@ -180,6 +188,68 @@ fn products<W: Weight>(table: &mut Table) {
     }
 }
 
+/// Blocks of so many weights. A part is quantised and repeated: choosing scales takes longer than the products.
+fn blocks(format: QuantizedFormat, weights: usize) -> Vec<u8> {
+    let part = quantize(format, &values::<f32>(1 << 20, 0.02)).expect("whole blocks can be quantised");
+    part.iter().copied().cycle().take(format.bytes(weights)).collect()
+}
+
+/// Bits a weight and how far products are from those in `f32`: the root of the mean square of the difference, as a share
+/// of the products'.
+fn describe(format: QuantizedFormat) {
+    let shape = MatmulShape { rows: 1, in_features: 4096, out_features: 256 };
+    let dense: Vec<f32> = values(1 << 20, 0.02);
+    let blocks = quantize(format, &dense).expect("whole blocks can be quantised");
+    let x: Vec<f32> = values(shape.in_features, 1.0);
+    let [mut exact, mut found] = [vec![0.0; 256], vec![0.0; 256]];
+    matmul(&x, MatrixRef::F32(&dense), &mut exact, shape);
+    matmul(&x, MatrixRef::Quantized(QuantizedRef::new(format, &blocks)), &mut found, shape);
+    let square = |number: f32| f64::from(number).powi(2);
+    let difference: f64 = exact.iter().zip(&found).map(|(exact, found)| square(exact - found)).sum();
+    let error = (difference / exact.iter().map(|&number| square(number)).sum::<f64>()).sqrt();
+    println!("{format}: {} bits a weight, {:.2} % off products in f32", format.bits(), 100.0 * error);
+}
+
+fn quantized_rows(table: &mut Table) {
+    for format in QuantizedFormat::ALL {
+        let (in_features, out_features) = (4096, 14336);
+        let rows = [1usize, 2, 4, 8, 16, 128, 512]
+            .map(|rows| (rows, format!("matmul {format} {rows} x {in_features} -> {out_features}")));
+        if !rows.iter().any(|(_, name)| table.wants(name)) {
+            continue;
+        }
+        describe(format);
+        let weight = blocks(format, in_features * out_features);
+        for (rows, name) in rows {
+            let shape = MatmulShape { rows, in_features, out_features };
+            let x: Vec<f32> = values(rows * in_features, 1.0);
+            let mut y = vec![0.0; rows * out_features];
+            let bound = match rows {
+                0..=8 => Bound::Memory(weight.len()),
+                _ => Bound::Bf16(2 * rows * in_features * out_features),
+            };
+            let weight = MatrixRef::Quantized(QuantizedRef::new(format, &weight));
+            table.add(&name, bound, || matmul(&x, weight, &mut y, shape));
+        }
+    }
+}
+
+/// A layer of Mixtral-8x7B, quantised.
+fn quantized_expert_rows(table: &mut Table) {
+    for format in QuantizedFormat::ALL {
+        let (name, size) = (format.name(), 4096 * 14336);
+        let matrix = |_| blocks(format, size);
+        layer_rows(
+            table,
+            name,
+            matrix,
+            |blocks| MatrixRef::Quantized(QuantizedRef::new(format, blocks)),
+            format.bytes(size),
+            Bound::Bf16,
+        );
+    }
+}
+
 fn attention_rows(table: &mut Table) {
     let shape = AttentionShape { heads: 32, kv_heads: 8, head_dim: 128, scale: 0.088_388_35, window: None };
     for (queries, context) in [(512, 512), (2048, 2048), (1, 4096), (1, 512)] {
@@ -212,22 +282,34 @@ fn attention_rows(table: &mut Table) {
     }
 }
 
-/// A layer of Mixtral-8x7B: 8 experts, 2 a token.
 fn expert_rows<W: Weight>(table: &mut Table) {
+    let size = 4096 * 14336;
+    let matrix = |_| -> Vec<W> { values(size, 0.02) };
+    layer_rows(table, W::NAME, matrix, W::matrix, size * size_of::<W>(), W::arithmetic);
+}
+
+/// A layer of Mixtral-8x7B: 8 experts, 2 a token. `matrix` makes the weights of one matrix, of so many bytes.
+fn layer_rows<W: Send + Sync>(
+    table: &mut Table,
+    format: &str,
+    matrix: impl Fn(usize) -> Vec<W>,
+    as_matrix: impl Fn(&[W]) -> MatrixRef<'_>,
+    matrix_bytes: usize,
+    arithmetic: fn(usize) -> Bound,
+) {
     const EXPERTS: usize = 8;
     let (hidden, intermediate, experts_per_token) = (4096, 14336, 2);
-    let rows = [1usize, 2, 128, 512].map(|tokens| (tokens, format!("experts {} {tokens} tokens", W::NAME)));
+    let rows = [1usize, 2, 128, 512].map(|tokens| (tokens, format!("experts {format} {tokens} tokens")));
     if !rows.iter().any(|(_, name)| table.wants(name)) {
         return;
     }
-    let matrix = || -> Vec<W> { values(hidden * intermediate, 0.02) };
-    let matrices: Vec<[Vec<W>; 3]> = (0..EXPERTS).map(|_| [matrix(), matrix(), matrix()]).collect();
+    let matrices: Vec<[Vec<W>; 3]> = (0..EXPERTS).map(|_| [0, 1, 2].map(&matrix)).collect();
     let weights: Vec<ExpertWeights<'_>> = matrices
         .iter()
         .map(|[gate, up, down]| ExpertWeights {
-            gate: W::matrix(gate),
-            up: W::matrix(up),
-            down: W::matrix(down),
+            gate: as_matrix(gate),
+            up: as_matrix(up),
+            down: as_matrix(down),
         })
         .collect();
     for (tokens, name) in rows {
@@ -248,8 +330,8 @@ fn expert_rows<W: Weight>(table: &mut Table) {
         let visited = |indices: &[u32]| (0..EXPERTS as u32).filter(|expert| indices.contains(expert)).count();
         let calls = 0..64;
         let average = calls.clone().map(|call| visited(&choose(call))).sum::<usize>() as f64 / 64.0;
-        let bytes = (average * (3 * hidden * intermediate * size_of::<W>()) as f64) as usize;
-        let bound = if tokens <= 8 { Bound::Memory(bytes) } else { W::arithmetic(2 * products) };
+        let bytes = (average * (3 * matrix_bytes) as f64) as usize;
+        let bound = if tokens <= 8 { Bound::Memory(bytes) } else { arithmetic(2 * products) };
         let mut calls = calls.cycle();
         table.add(&name, bound, || {
             let indices = choose(calls.next().expect("a cycle never ends"));

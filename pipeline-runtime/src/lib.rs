@@ -41,4 +41,5 @@ pub mod text;
 
 pub use error::{Error, Result};
 pub use hardware::{Device, DeviceId};
+pub use kernels::QuantizedFormat;
 pub use pipeline_schema::{DType, Hardware};

@@ -14,6 +14,7 @@ use pipeline_schema::{DType, Hardware, Value};
 use crate::checkpoint::CheckpointFiles;
 use crate::error::Result;
 use crate::hardware::Device;
+use crate::kernels::QuantizedFormat;
 use crate::parts::{DeclaredPart, Parts};
 use crate::pipeline::{Builder, Pipeline};
 use crate::task::Task;
@@ -125,8 +126,11 @@ pub struct Call<'a, A: Architecture<T>, T: Task> {
 pub struct LoadOptions {
     /// What it will run on.
     pub device: Device,
-    /// The number format of the weights; `None` keeps the checkpoint's.
+    /// The number format of the weights that are not quantised; `None` keeps the checkpoint's.
     pub dtype: Option<DType>,
+    /// The format that linear maps are quantised to while they are read; `None` keeps them dense. See
+    /// [`Weights::quantized`](crate::layers::Weights::quantized).
+    pub quantization: Option<QuantizedFormat>,
     /// Shows a progress bar when standard error is a terminal.
     pub progress: bool,
 }

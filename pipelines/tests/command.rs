@@ -47,6 +47,22 @@ fn run_continues_a_prompt() {
 }
 
 #[test]
+fn run_quantises() {
+    for format in ["q8_0", "q4_k"] {
+        let run =
+            |prompt| succeeds(&["run", "--model", &checkpoint(), "--quantize", format, "--greedy", prompt]);
+        assert_eq!(run("Sum: 23 + 45 ="), "Sum: 23 + 45 = 68\n", "{format}");
+        // A story of sentences: it begins and ends like one, and has words that stories have.
+        let story = run("Once upon a time");
+        assert!(story.starts_with("Once upon a time") && story.len() > 100, "{story}");
+        assert!(story.matches(". ").count() >= 2 && story.contains(" the "), "{story}");
+    }
+    let output = pipelines(&["run", "--model", &checkpoint(), "--quantize", "q5_k", "Once"]);
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("expected one of `q4_k`, `q8_0`"), "{said}");
+}
+
+#[test]
 fn run_reads_standard_input() {
     let mut process = Command::new(env!("CARGO_BIN_EXE_pipelines"))
         .args(["run", "--model", &checkpoint(), "--greedy"])
@@ -350,6 +366,21 @@ fn bench_measures_random_weights() {
         // Several tokens read more experts than one does: how many is not known.
         assert!(rows[0]["share_of_roof"].as_f64().unwrap() > 0.0);
         assert_eq!(rows[3]["share_of_roof"].is_null(), preset == "tiny");
+    }
+    // Quantised: 512 weights of a part are 272 bytes in blocks of 32, 288 in blocks of 256. Of the second preset only the
+    // last maps of feed-forward networks, with rows of 256, are whole blocks of 256.
+    for (preset, maps, last_maps, dense) in
+        [("tiny", 491_520, 0, 2_688), ("tiny-dense", 229_376, 65_536, 640)]
+    {
+        let bench = ["bench", "--json", "--preset", preset, "--quantize", "q4_k"];
+        let sizes = ["--layers", "2", "--dtype", "f32", "--turns", "1", "--tokens", "2", "--prefill", "20"];
+        let lines = lines_of_json(&succeeds(&[&bench[..], &sizes].concat()));
+        let bytes = (maps + 512 * 128) / 32 * 34 + last_maps / 256 * 144 + 4 * dense;
+        assert_eq!(lines[0]["bytes_per_token"], bytes);
+        assert_eq!(lines[0]["quantize"], "q4_k");
+        let error = lines[0]["error_to_f32"].as_f64().unwrap();
+        assert!((0.001..0.02).contains(&error), "{error}");
+        assert!(lines[1]["ms"].as_f64().unwrap() > 0.0);
     }
     let error = fails(&["bench", "--preset", "tiny", "--batch", "0"]);
     assert!(error.contains("`--batch` must be at least 1"), "{error}");

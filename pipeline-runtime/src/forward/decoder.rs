@@ -25,7 +25,7 @@ pub(super) fn forward(
 ) -> Result<Outputs> {
     let facts = files.facts();
     let arguments = Arguments::read(inputs, facts.config(), facts.head()?, config.hidden_size)?;
-    let weights = Weights::new(files, options.dtype).on(device)?;
+    let weights = Weights::new(files, options.dtype).quantized(options.quantization).on(device)?;
     let model = Decoder::load(&weights, config, arguments.head, |_, _| {})?;
     let (embedded, batch) = arguments.embed(model.ends())?;
     let mut cache = model.cache(arguments.rows, arguments.tokens)?;

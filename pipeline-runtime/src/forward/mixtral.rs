@@ -24,7 +24,7 @@ pub(super) fn forward(
     let arguments = Arguments::read(inputs, json, facts.head()?, config.hidden_size)?;
     let output_router_logits = options.output_router_logits
         || json.get("output_router_logits").and_then(Value::as_bool).unwrap_or(false);
-    let weights = Weights::new(files, options.dtype).on(device)?;
+    let weights = Weights::new(files, options.dtype).quantized(options.quantization).on(device)?;
     let model = Mixtral::load(&weights, config, arguments.head, |_, _| {})?;
 
     let (embedded, batch) = arguments.embed(model.ends())?;

@@ -18,6 +18,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::checkpoint::CheckpointFiles;
 use crate::error::{Error, Result};
 use crate::hardware::{Device, DeviceId};
+use crate::kernels::QuantizedFormat;
 use crate::tensor::Tensor;
 
 pub use inputs::{InputTensor, Inputs, Numbers};
@@ -29,6 +30,8 @@ pub struct ForwardOptions {
     pub device: Option<DeviceId>,
     /// The number format of the weights; `None` keeps the checkpoint's.
     pub dtype: Option<DType>,
+    /// The format that linear maps are quantised to; `None` keeps them dense.
+    pub quantization: Option<QuantizedFormat>,
     /// Also give `hidden_states.N`: the embeddings and what each layer gives, the last after the last norm.
     pub output_hidden_states: bool,
     /// Also give `router_logits.N` and, from a language model, `aux_loss`; `config.json` can ask for it, too.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::checkpoint::CheckpointFiles;
+use crate::kernels::QuantizedFormat;
 use crate::layers::Weights;
 use crate::models::mixtral::Mixtral;
 use pipeline_schema::models::ModelConfig;
@@ -184,7 +185,17 @@ fn storyteller() -> CheckpointFiles {
 }
 
 fn load(files: &CheckpointFiles, device: &Device) -> Result<Mixtral> {
-    let weights = Weights::new(files, Some(DType::BF16)).on(&crate::hardware::Device::Gpu(device.clone()))?;
+    load_in(files, device, None)
+}
+
+fn load_in(
+    files: &CheckpointFiles,
+    device: &Device,
+    quantization: Option<QuantizedFormat>,
+) -> Result<Mixtral> {
+    let weights = Weights::new(files, Some(DType::BF16))
+        .quantized(quantization)
+        .on(&crate::hardware::Device::Gpu(device.clone()))?;
     let ModelConfig::Mixtral(config) = files.facts().model().unwrap() else { panic!("it is a Mixtral") };
     Mixtral::load(&weights, config, files.facts().head().unwrap(), |_, _| {})
 }
@@ -243,4 +254,30 @@ fn a_kernel_that_does_not_compile_is_an_error_of_the_call() {
     }
     drop((x, device));
     assert_eq!(driver.held(), 0);
+}
+
+#[test]
+fn quantised_weights_take_as_little_memory_as_their_blocks() {
+    let files = storyteller();
+    let held = |quantization| {
+        let (device, driver) = StandIn::open(64 << 20);
+        let before = driver.held();
+        let model = load_in(&files, &device, quantization).unwrap();
+        let held = driver.held() - before;
+        drop((model, device));
+        assert_eq!(driver.held(), 0);
+        held
+    };
+    // Maps of attention and of experts, which lie below the layers: neither routers nor norms.
+    let maps = files.facts().tensors().iter().filter(|(name, tensor)| {
+        name.contains(".layers.") && tensor.shape.len() == 2 && !name.ends_with(".gate.weight")
+    });
+    let weights: usize = maps.map(|(_, tensor)| tensor.shape.iter().product::<usize>()).sum();
+    assert!(weights > 1_000_000);
+    let (dense, quantized) = (held(None), held(Some(QuantizedFormat::Q80)));
+    let (saved, exact) = (dense - quantized, weights * 2 - QuantizedFormat::Q80.bytes(weights));
+    // Four allocations a layer, each of which may be a little longer than its blocks.
+    assert!(saved <= exact && exact - saved < 6 * 4 * 256, "{saved} bytes of {exact}");
+    // Its rows are no whole blocks of 256: they take those of 32.
+    assert_eq!(held(Some(QuantizedFormat::Q4K)), quantized);
 }

@@ -27,7 +27,7 @@ pub struct Family {
 pub type RunOnGpu = fn(&Device) -> Result<Vec<Check>>;
 
 /// Every kernel there is.
-pub const FAMILIES: [Family; 12] = [
+pub const FAMILIES: [Family; 13] = [
     Family {
         name: "activation",
         cpu: Some(cpu_checks::check_activation),
@@ -37,8 +37,17 @@ pub const FAMILIES: [Family; 12] = [
     Family { name: "elementwise", cpu: None, gpu: Some(elementwise::gpu::checks) },
     Family { name: "embedding", cpu: None, gpu: Some(embedding::gpu::checks) },
     Family { name: "experts", cpu: Some(cpu_checks::check_experts), gpu: Some(experts::gpu::checks) },
+    Family {
+        name: "experts, quantized",
+        cpu: Some(cpu_checks::check_quantized_experts),
+        gpu: Some(experts::quantized::checks),
+    },
     Family { name: "matmul", cpu: Some(cpu_checks::check_matmul), gpu: Some(matmul::gpu::checks) },
-    Family { name: "matmul, quantized", cpu: None, gpu: Some(matmul::quantized::checks) },
+    Family {
+        name: "matmul, quantized",
+        cpu: Some(cpu_checks::check_quantized_matmul),
+        gpu: Some(matmul::quantized::checks),
+    },
     Family { name: "norm", cpu: Some(cpu_checks::check_norm), gpu: Some(norm::gpu::checks) },
     // On a GPU it is part of attention.
     Family { name: "rotary", cpu: Some(cpu_checks::check_rotary), gpu: None },

@@ -9,10 +9,11 @@ use super::check::{Check, Work, time_here};
 use super::experts::{
     DROPPED, ExpertRouting, ExpertWeights, ExpertsShape, experts, experts_scalar, experts_with,
 };
-use super::matmul::{MatmulEpilogue, MatmulShape, matmul, matmul_scalar, matmul_with};
+use super::matmul::{FEW_ROWS, MatmulEpilogue, MatmulShape, matmul, matmul_scalar, matmul_with};
 use super::norm::{
     RmsNormShape, add_rms_norm_scalar, add_rms_norm_with, rms_norm, rms_norm_scalar, rms_norm_with,
 };
+use super::quantized::{QuantizedFormat, QuantizedRef, quantize, quantized_rows};
 use super::rotary::{RotaryShape, RotaryTables, rotary, rotary_scalar, rotary_with};
 use super::router::{TopKShape, softmax_top_k, softmax_top_k_scalar, softmax_top_k_with};
 use super::softmax::{softmax, softmax_scalar, softmax_with};
@@ -307,6 +308,119 @@ fn matmul_speed(rows: usize, dtype: DType) -> Check {
             _ => Work::Operations((2 * rows * products) as f64, dtype),
         },
     )
+}
+
+/// Quantised weights and the twin of a product with them: on the same weights, with x as the kernel takes it.
+struct QuantizedWeights(QuantizedFormat, Vec<u8>);
+
+impl QuantizedWeights {
+    fn new(format: QuantizedFormat, length: usize, in_features: usize, seed: u64) -> QuantizedWeights {
+        let values = scaled(length, seed, 2.0 / (in_features as f32).sqrt());
+        QuantizedWeights(format, quantize(format, &values).expect("whole blocks can be quantised"))
+    }
+
+    fn matrix(&self) -> MatrixRef<'_> {
+        MatrixRef::Quantized(QuantizedRef::new(self.0, &self.1))
+    }
+}
+
+/// What rounding explains where so many rows meet quantised weights: many round weights and activations to `bf16`.
+fn quantized_bound(isa: InstructionSet, rows: usize) -> f64 {
+    if rows > FEW_ROWS && isa == InstructionSet::Avx512Bf16 { 1e-2 } else { EXACT }
+}
+
+pub(crate) fn check_quantized_matmul() -> Vec<Check> {
+    let mut checks = Vec::new();
+    for format in QuantizedFormat::ALL {
+        for (rows, blocks, out_features) in [(1, 3, 5), (3, 1, 70), (8, 2, 33), (40, 3, 100)] {
+            let shape = MatmulShape { rows, in_features: blocks * format.block(), out_features };
+            let weight =
+                QuantizedWeights::new(format, shape.in_features * out_features, shape.in_features, 1);
+            let x = random(rows * shape.in_features, 2);
+            let mut expected = vec![0.0; rows * out_features];
+            let x_taken = if rows <= FEW_ROWS { quantized_rows(&x) } else { x.clone() };
+            matmul_scalar(&x_taken, weight.matrix(), MatmulEpilogue::default(), &mut expected, shape);
+            for isa in InstructionSet::available() {
+                let mut y = vec![f32::NAN; expected.len()];
+                matmul_with(isa, &x, weight.matrix(), MatmulEpilogue::default(), &mut y, shape);
+                let case = format!("{format} {rows}x{}->{out_features}, {}", shape.in_features, isa.name());
+                checks.push(Check::compare("matmul", case, &y, &expected, quantized_bound(isa, rows)));
+            }
+        }
+        for rows in [1, 128] {
+            checks.push(quantized_matmul_speed(format, rows));
+        }
+    }
+    checks
+}
+
+fn quantized_matmul_speed(format: QuantizedFormat, rows: usize) -> Check {
+    let shape = MatmulShape { rows, in_features: 4096, out_features: 14_336 };
+    let products = shape.in_features * shape.out_features;
+    let weight = QuantizedWeights::new(format, products, shape.in_features, 1);
+    let x = random(rows * shape.in_features, 2);
+    let mut y = vec![0.0; rows * shape.out_features];
+    matmul(&x, weight.matrix(), &mut y, shape);
+    // The twin of some outputs of the first row only: it is slow.
+    let first = MatmulShape { rows: 1, out_features: 500, ..shape };
+    let mut expected = vec![0.0; first.out_features];
+    let x_taken = if rows <= FEW_ROWS { quantized_rows(&x) } else { x.clone() };
+    let part = QuantizedRef::new(format, &weight.1[..format.bytes(first.out_features * first.in_features)]);
+    let (x_taken, part) = (&x_taken[..shape.in_features], MatrixRef::Quantized(part));
+    matmul_scalar(x_taken, part, MatmulEpilogue::default(), &mut expected, first);
+    let case = format!("{format} {rows}x{}->{}", shape.in_features, shape.out_features);
+    let bound = quantized_bound(InstructionSet::detected(), rows);
+    let check = Check::compare("matmul", case, &y[..first.out_features], &expected, bound);
+    let microseconds = time_here(|| matmul(&x, weight.matrix(), &mut y, shape));
+    check.timed(
+        microseconds,
+        match rows {
+            1 => Work::Bytes(format.bytes(products) as f64),
+            _ => Work::Operations((2 * rows * products) as f64, DType::BF16),
+        },
+    )
+}
+
+pub(crate) fn check_quantized_experts() -> Vec<Check> {
+    let mut checks = Vec::new();
+    for format in QuantizedFormat::ALL {
+        for (tokens, hidden, intermediate, experts_per_token, count) in
+            [(1, 256, 512, 2, 4), (7, 512, 768, 2, 3), (41, 256, 256, 2, 2)]
+        {
+            let shape = ExpertsShape { tokens, hidden, intermediate, experts_per_token };
+            let layer = ExpertLayer::new(shape, count);
+            let matrices: Vec<[QuantizedWeights; 3]> = (0..count as u64)
+                .map(|expert| {
+                    [(hidden, 1), (hidden, 2), (intermediate, 3)].map(|(in_features, matrix)| {
+                        QuantizedWeights::new(
+                            format,
+                            hidden * intermediate,
+                            in_features,
+                            10 * expert + matrix,
+                        )
+                    })
+                })
+                .collect();
+            let weights: Vec<ExpertWeights<'_>> = matrices
+                .iter()
+                .map(|[gate, up, down]| ExpertWeights {
+                    gate: gate.matrix(),
+                    up: up.matrix(),
+                    down: down.matrix(),
+                })
+                .collect();
+            let mut expected = vec![0.0; tokens * hidden];
+            experts_scalar(&layer.x, layer.routing(), &weights, &mut expected, shape);
+            for isa in InstructionSet::available() {
+                let mut output = vec![f32::NAN; tokens * hidden];
+                experts_with(isa, &layer.x, layer.routing(), &weights, &mut output, shape);
+                let case = format!("{format} {tokens}x{hidden}x{intermediate}, {}", isa.name());
+                // The twin rounds no activations; the products alone are compared with one that does.
+                checks.push(Check::compare("experts", case, &output, &expected, 2e-2));
+            }
+        }
+    }
+    checks
 }
 
 pub(crate) fn check_norm() -> Vec<Check> {

@@ -1,7 +1,7 @@
 //! Hand-written kernels, a family a folder, each beside its scalar twin.
 //!
-//! Activations are `f32`, row-major and contiguous. Weights are `f32` or `bf16`, borrowed as they lie in the
-//! checkpoint: no packing ahead of time, no alignment beyond the element's own. Lengths that do not fit a shape are
+//! Activations are `f32`, row-major and contiguous. Weights are `f32`, `bf16` or quantised, borrowed as they lie in the
+//! checkpoint or in ggml's blocks: no packing ahead of time, no alignment beyond the element's own. Lengths that do not fit a shape are
 //! a defect of the caller and panic; values never do.
 //!
 //! Every kernel has a twin whose name ends in `_with` and that takes the [`InstructionSet`] to use, and a plain
@@ -20,6 +20,7 @@ mod launching;
 pub mod matmul;
 pub mod norm;
 mod parallel;
+pub mod quantized;
 pub mod roof;
 pub mod rotary;
 pub mod router;
@@ -33,6 +34,7 @@ mod testing;
 use half::bf16;
 
 pub use instruction_set::InstructionSet;
+pub use quantized::{QuantizedFormat, QuantizedRef};
 
 use crate::gpu::Source;
 
@@ -43,6 +45,8 @@ pub enum MatrixRef<'a> {
     F32(&'a [f32]),
     /// Elements of 16 bits: the upper half of an `f32`.
     Bf16(&'a [bf16]),
+    /// Blocks of few bits; rows are whole blocks.
+    Quantized(QuantizedRef<'a>),
 }
 
 impl MatrixRef<'_> {
@@ -51,6 +55,7 @@ impl MatrixRef<'_> {
         match self {
             MatrixRef::F32(elements) => elements.len(),
             MatrixRef::Bf16(elements) => elements.len(),
+            MatrixRef::Quantized(weights) => weights.len(),
         }
     }
 
@@ -59,9 +64,18 @@ impl MatrixRef<'_> {
         self.len() == 0
     }
 
-    /// The address of the element at `index`, which may be beyond the last.
+    /// Panics unless rows of so many elements are whole blocks.
+    pub(crate) fn check_rows(&self, width: usize) {
+        if let MatrixRef::Quantized(weights) = self {
+            let format = weights.format();
+            assert!(width.is_multiple_of(format.block()), "rows of {width} are no whole blocks of {format}");
+        }
+    }
+
+    /// The address of the element at `index`, which may be beyond the last; none of an element of a block.
     pub(crate) fn address(&self, index: usize) -> *const u8 {
         match self {
+            MatrixRef::Quantized(_) => std::ptr::null(),
             MatrixRef::F32(elements) => elements.as_ptr().wrapping_add(index).cast(),
             MatrixRef::Bf16(elements) => elements.as_ptr().wrapping_add(index).cast(),
         }
@@ -72,6 +86,7 @@ impl MatrixRef<'_> {
         match self {
             MatrixRef::F32(elements) => f64::from(elements[index]),
             MatrixRef::Bf16(elements) => elements[index].to_f64(),
+            MatrixRef::Quantized(weights) => f64::from(weights.get(index)),
         }
     }
 }
@@ -90,7 +105,7 @@ impl<'a> From<&'a [bf16]> for MatrixRef<'a> {
 
 /// Every source of kernels for GPUs, to be compiled for chips that are not there.
 pub fn sources() -> &'static [&'static Source] {
-    static SOURCES: [&Source; 14] = [
+    static SOURCES: [&Source; 15] = [
         &activation::gpu::SOURCE,
         &attention::gpu::APPEND,
         &attention::gpu::DECODE,
@@ -99,6 +114,7 @@ pub fn sources() -> &'static [&'static Source] {
         &embedding::gpu::SOURCE,
         &experts::gpu::SOURCE,
         &experts::gpu::HOPPER,
+        &experts::quantized::SOURCE,
         &matmul::gpu::SOURCE,
         &matmul::quantized::SOURCE,
         &norm::gpu::SOURCE,

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Device, Fetched};
 use crate::kernels::experts::gpu::{DeviceExperts, ExpertsBuffers, experts as experts_on_device};
+use crate::kernels::experts::quantized::{QuantizedExperts, quantized_experts};
 use crate::kernels::experts::{DROPPED, ExpertRouting, ExpertWeights, ExpertsShape, experts};
 use crate::kernels::norm::RmsNormShape;
 use crate::kernels::router::gpu::{ROWS_ALONE, RouterBuffers, rms_norm_router, router};
@@ -70,7 +71,8 @@ impl TopKRouter {
     /// # Errors
     /// The weight is missing or has another shape.
     pub fn load(weights: &Weights<'_>, hidden_size: usize, experts: usize) -> Result<TopKRouter> {
-        Ok(TopKRouter { gate: Linear::load(weights, hidden_size, experts)? })
+        // Never quantised: which experts a token visits hangs on small differences, and the matrix is small.
+        Ok(TopKRouter { gate: Linear::new(weights.matrix("weight", experts, hidden_size)?) })
     }
 
     /// The router with this gate.
@@ -292,6 +294,8 @@ enum Experts {
     Apart(Vec<SwiGlu>),
     /// On a GPU, stacked.
     Stacked(DeviceExperts),
+    /// On a GPU, stacked and quantised.
+    Quantized(QuantizedExperts),
 }
 
 /// What the experts of a layer are called in a checkpoint.
@@ -317,9 +321,12 @@ impl SparseExperts {
         hidden_size: usize,
         intermediate_size: usize,
     ) -> Result<SparseExperts> {
+        // One format for all three: the kernels of a GPU take no other.
+        let format = weights.map_format(&[hidden_size, intermediate_size]);
         let expert = |index: usize| {
             let weights = weights.pp("experts").pp(index);
-            let matrix = |name: &str, out, from| weights.part_matrix(&format!("{name}.weight"), out, from);
+            let matrix =
+                |name: &str, out, from| weights.part_matrix(&format!("{name}.weight"), out, from, format);
             Ok(SwiGlu {
                 gate: matrix(names.gate, intermediate_size, hidden_size)?,
                 up: matrix(names.up, intermediate_size, hidden_size)?,
@@ -354,9 +361,9 @@ impl SparseExperts {
                 layers.push(decision);
                 hidden.add(&mixed)
             }
-            (Experts::Stacked(experts), RoutingStack::Device(stack)) => {
+            (Experts::Stacked(_) | Experts::Quantized(_), RoutingStack::Device(stack)) => {
                 let hidden = hidden.into_device()?.into_unique()?;
-                self.add_to_on(&hidden, norm, policy, stack, experts)?;
+                self.add_to_on(&hidden, norm, policy, stack)?;
                 Ok(hidden.into())
             }
             _ => Err(Error::Shape {
@@ -374,7 +381,6 @@ impl SparseExperts {
         norm: &RmsNorm,
         policy: &RoutingPolicy,
         stack: &mut DeviceRouting,
-        experts: &DeviceExperts,
     ) -> Result<()> {
         let (device, gate) = (hidden.device(), self.gate.gate.weight());
         let gate = gate.on_device().ok_or_else(|| Error::Shape {
@@ -416,16 +422,29 @@ impl SparseExperts {
             device.write(&chosen, 0, &routing.experts)?;
             device.write(&weights, 0, &routing.weights)?;
         }
-        let scratch = device.allocate(experts.scratch_bytes(rows, k))?;
-        let (x, hidden, scratch) = (normed.buffer(), hidden.buffer(), &scratch);
-        let buffers = ExpertsBuffers { x, experts: &chosen, weights: &weights, hidden, scratch };
         let shape = ExpertsShape {
             tokens: rows,
             hidden: width,
             intermediate: self.intermediate_size,
             experts_per_token: k,
         };
-        experts_on_device(device, experts, buffers, shape)
+        let bytes = match &self.experts {
+            Experts::Apart(_) => 0,
+            Experts::Stacked(experts) => experts.scratch_bytes(rows, k),
+            Experts::Quantized(experts) => experts.scratch_bytes(shape),
+        };
+        let scratch = device.allocate(bytes)?;
+        let (x, hidden, scratch) = (normed.buffer(), hidden.buffer(), &scratch);
+        let buffers = ExpertsBuffers { x, experts: &chosen, weights: &weights, hidden, scratch };
+        match &self.experts {
+            Experts::Stacked(experts) => experts_on_device(device, experts, buffers, shape),
+            Experts::Quantized(experts) => quantized_experts(device, experts, buffers, shape),
+            Experts::Apart(_) => Err(Error::Shape {
+                operation: "experts",
+                expected: format!("weights on {device}"),
+                found: "weights on the processor".to_owned(),
+            }),
+        }
     }
 
     /// `(tokens, hidden_size) -> (tokens, hidden_size)`: the weighted sum of each token's experts.
@@ -456,39 +475,53 @@ fn stacked(
     intermediate_size: usize,
     expert: impl Fn(usize) -> Result<SwiGlu>,
 ) -> Result<Experts> {
-    let mut stacks: Option<(DeviceTensor, DeviceTensor)> = None;
+    let mut stacks: Option<(Matrix, Matrix)> = None;
     for index in 0..num_experts {
         let SwiGlu { gate, up, down } = expert(index)?;
-        let dtype = gate.dtype();
         let (gate_up_stack, down_stack) = match &stacks {
             Some(stacks) => stacks,
             None => {
-                let gate_up = [num_experts, 2, intermediate_size, hidden_size];
-                let gate_up = DeviceTensor::uninitialised(device, dtype, &gate_up)?;
-                let down = [num_experts, hidden_size, intermediate_size];
-                stacks.insert((gate_up, DeviceTensor::uninitialised(device, dtype, &down)?))
+                let gate_up = gate.room_on(device, 2 * num_experts * intermediate_size)?;
+                stacks.insert((gate_up, down.room_on(device, num_experts * hidden_size)?))
             }
         };
-        if up.dtype() != gate_up_stack.dtype() || down.dtype() != gate_up_stack.dtype() || dtype != up.dtype()
-        {
-            return Err(Error::Shape {
-                operation: "experts",
-                expected: format!("all experts in {}", gate_up_stack.dtype()),
-                found: format!("expert {index} in {dtype}, {}, {}", up.dtype(), down.dtype()),
-            });
-        }
-        let pair = 2 * gate.size();
-        gate.write_to(device, gate_up_stack.buffer(), index * pair)?;
-        up.write_to(device, gate_up_stack.buffer(), index * pair + gate.size())?;
-        down.write_to(device, down_stack.buffer(), index * down.size())?;
+        // (num_experts, 2, intermediate_size, hidden_size)
+        gate.write_to(gate_up_stack, 2 * index * intermediate_size)?;
+        up.write_to(gate_up_stack, (2 * index + 1) * intermediate_size)?;
+        // (num_experts, hidden_size, intermediate_size)
+        down.write_to(down_stack, index * hidden_size)?;
     }
-    let (gate_up, down) = stacks.ok_or_else(|| Error::Shape {
+    let mismatch = |found: &str| Error::Shape {
         operation: "experts",
-        expected: "at least one".to_owned(),
-        found: "none".to_owned(),
-    })?;
-    let (dtype, [gate_up, down]) = (gate_up.dtype(), [gate_up, down].map(|stack| stack.buffer().clone()));
-    let experts =
-        DeviceExperts::new(device, gate_up, down, num_experts, hidden_size, intermediate_size, dtype)?;
-    Ok(Experts::Stacked(experts))
+        expected: "at least one, all in one format".to_owned(),
+        found: found.to_owned(),
+    };
+    let (gate_up, down) = stacks.ok_or_else(|| mismatch("none"))?;
+    if (gate_up.dtype(), gate_up.quantization()) != (down.dtype(), down.quantization()) {
+        return Err(mismatch("two formats"));
+    }
+    let dtype = gate_up.dtype();
+    match (gate_up.on_device(), down.on_device(), gate_up.blocks_on_device(), down.blocks_on_device()) {
+        (Some(gate_up), Some(down), ..) => {
+            let (gate_up, down) = (gate_up.buffer().clone(), down.buffer().clone());
+            let (hidden, intermediate) = (hidden_size, intermediate_size);
+            Ok(Experts::Stacked(DeviceExperts::new(
+                device,
+                gate_up,
+                down,
+                num_experts,
+                hidden,
+                intermediate,
+                dtype,
+            )?))
+        }
+        (.., Some(gate_up), Some(down)) => Ok(Experts::Quantized(QuantizedExperts {
+            format: gate_up.format(),
+            gate_up: gate_up.buffer().clone(),
+            down: down.buffer().clone(),
+            experts: num_experts,
+            dtype,
+        })),
+        _ => Err(mismatch("weights on the processor")),
+    }
 }

@@ -9,6 +9,7 @@ use crate::kernels::elementwise::gpu::add_bias;
 use crate::kernels::embedding::gpu::{EmbeddingShape, embedding};
 use crate::kernels::matmul::MatmulShape;
 use crate::kernels::matmul::gpu::{Epilogue, FEW_ROWS, FewRows, Input, few_rows, takes_norm};
+use crate::kernels::matmul::quantized::{QuantizedFewRows, fits_shared, quantized_few_rows};
 use crate::layers::{RmsNorm, Weights};
 use crate::tensor::{DeviceTensor, Matrix, Tensor};
 
@@ -20,7 +21,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Reads `weight` `(out_features, in_features)`.
+    /// Reads `weight` `(out_features, in_features)`, in the format that the weights have for maps.
     ///
     /// # Errors
     /// The weight is missing or has another shape.
@@ -39,9 +40,23 @@ impl Linear {
         bias: bool,
     ) -> Result<Linear> {
         Ok(Linear {
-            weight: weights.matrix("weight", out_features, in_features)?,
+            weight: weights.matrix_in(
+                "weight",
+                out_features,
+                in_features,
+                weights.map_format(&[in_features]),
+            )?,
             bias: bias.then(|| weights.vector("bias", out_features)).transpose()?,
         })
+    }
+
+    /// Reads `weight` `(out_features, in_features)` of an output layer, which is quantised less than other maps.
+    ///
+    /// # Errors
+    /// The weight is missing or has another shape.
+    pub fn load_output(weights: &Weights<'_>, in_features: usize, out_features: usize) -> Result<Linear> {
+        let format = weights.output_format(in_features);
+        Ok(Linear::new(weights.matrix_in("weight", out_features, in_features, format)?))
     }
 
     /// The map with these weights and no bias.
@@ -63,7 +78,8 @@ impl Linear {
         };
         let (mut matrices, mut biases) = (Vec::new(), Vec::new());
         for (weights, out_features) in parts {
-            matrices.push(weights.part_matrix("weight", *out_features, in_features)?);
+            let format = weights.map_format(&[in_features]);
+            matrices.push(weights.part_matrix("weight", *out_features, in_features, format)?);
             if bias {
                 biases.extend(weights.host_vector("bias", *out_features)?);
             }
@@ -222,9 +238,8 @@ impl Linear {
         norm: &RmsNorm,
         output: DType,
     ) -> Result<DeviceTensor> {
-        let (rows, in_features) =
-            (hidden.elements() / self.weight.in_features().max(1), self.weight.in_features());
-        if !takes_norm(hidden.device(), rows, in_features, self.weight.dtype()) {
+        let rows = hidden.elements() / self.weight.in_features().max(1);
+        if !self.takes_norm(hidden.device(), rows) {
             return self.forward_on(&norm.forward_on(hidden, self.weight.dtype())?, output);
         }
         let hidden = hidden.to_dtype(DType::F32)?;
@@ -246,7 +261,7 @@ impl Linear {
         let (in_features, width) = (self.weight.in_features(), self.weight.out_features() / 2);
         let rows = hidden.elements() / in_features.max(1);
         let activated = DeviceTensor::uninitialised(device, dtype, &[rows, width])?;
-        if self.bias.is_none() && takes_norm(device, rows, in_features, dtype) {
+        if self.bias.is_none() && self.takes_norm(device, rows) {
             let hidden = hidden.to_dtype(DType::F32)?;
             let weight = norm.weight().clone().into_device()?;
             let (hidden_buffer, weight) = (hidden.buffer(), weight.buffer());
@@ -284,14 +299,18 @@ impl Linear {
 
     /// `y = x W^T + b`, or adds that to `y`.
     fn multiply(&self, x: &DeviceTensor, y: &DeviceTensor, accumulate: bool) -> Result<()> {
-        let (weight, rows) = self.weight_for(x)?;
+        let rows = self.rows_of(x)?;
         let (in_features, out_features) = (self.weight.in_features(), self.weight.out_features());
         if y.elements() != rows * out_features {
             return Err(self.mismatch(y));
         }
-        if rows <= FEW_ROWS {
+        let blocks = self.weight.blocks_on_device();
+        if rows <= FEW_ROWS && blocks.is_none_or(|_| fits_shared(x.device(), in_features)) {
             return self.multiply_few(x, Input::Rows(x.buffer()), y, self.epilogue(y, accumulate));
         }
+        // Many rows are bound by arithmetic, which the library does on dense weights.
+        let dense = blocks.map(|blocks| blocks.dense(out_features, in_features)).transpose()?;
+        let weight = dense.as_ref().or(self.weight.on_device()).ok_or_else(|| self.mismatch(x))?;
         let (input, output) = (weight.dtype(), y.dtype());
         let shape = ProductShape { rows, in_features, out_features, input, output, accumulate };
         // SAFETY: the shapes were compared, and a tensor is as large as its shape.
@@ -313,27 +332,44 @@ impl Linear {
         y: &DeviceTensor,
         epilogue: Epilogue,
     ) -> Result<()> {
-        let (weight, rows) = self.weight_for(x)?;
+        let rows = self.rows_of(x)?;
         let out_features = match epilogue {
             Epilogue::SwiGlu => self.weight.out_features() / 2,
             _ => self.weight.out_features(),
         };
         let bias = self.bias.clone().map(Tensor::into_device).transpose()?;
         let shape = MatmulShape { rows, in_features: self.weight.in_features(), out_features };
-        let (bias, dtype) = (bias.as_ref().map(DeviceTensor::buffer), weight.dtype());
-        let product = FewRows { input, weight: weight.buffer(), bias, y: y.buffer(), epilogue, shape, dtype };
-        few_rows(x.device(), &product)
+        let (bias, dtype, y) = (bias.as_ref().map(DeviceTensor::buffer), self.weight.dtype(), y.buffer());
+        match (self.weight.on_device(), self.weight.blocks_on_device()) {
+            (Some(weight), _) => {
+                let weight = weight.buffer();
+                few_rows(x.device(), &FewRows { input, weight, bias, y, epilogue, shape, dtype })
+            }
+            (None, Some(blocks)) => {
+                let (weight, format) = (blocks.buffer(), blocks.format());
+                let product = QuantizedFewRows { input, weight, bias, y, epilogue, shape, format, dtype };
+                quantized_few_rows(x.device(), &product)
+            }
+            (None, None) => Err(self.mismatch(x)),
+        }
     }
 
-    /// The weights where `x` is, and the rows of `x`.
-    fn weight_for(&self, x: &DeviceTensor) -> Result<(&DeviceTensor, usize)> {
+    /// Whether the product of so many rows of the residual stream computes their norm itself.
+    fn takes_norm(&self, device: &Device, rows: usize) -> bool {
         let in_features = self.weight.in_features();
-        let weight = self.weight.on_device().filter(|weight| weight.device().is(x.device()));
-        match weight {
-            Some(weight) if x.shape().last() == Some(&in_features) => {
-                Ok((weight, x.elements() / in_features.max(1)))
-            }
-            _ => Err(self.mismatch(x)),
+        match self.weight.blocks_on_device() {
+            Some(_) => rows <= FEW_ROWS && fits_shared(device, in_features),
+            None => takes_norm(device, rows, in_features, self.weight.dtype()),
+        }
+    }
+
+    /// The rows of `x`, which is where the weights are.
+    fn rows_of(&self, x: &DeviceTensor) -> Result<usize> {
+        let in_features = self.weight.in_features();
+        let here = self.weight.device().is_some_and(|device| device.is(x.device()));
+        match here && x.shape().last() == Some(&in_features) {
+            true => Ok(x.elements() / in_features.max(1)),
+            false => Err(self.mismatch(x)),
         }
     }
 

@@ -40,9 +40,9 @@ impl DecoderEnds {
         let head = match head {
             Head::Base { .. } => None,
             Head::CausalLm if tie_word_embeddings => Some(embed_tokens.tied()),
-            Head::CausalLm => Some(Linear::load(&weights.pp("lm_head"), hidden_size, vocab_size)?),
+            Head::CausalLm => Some(Linear::load_output(&weights.pp("lm_head"), hidden_size, vocab_size)?),
             Head::SequenceClassification { num_labels } => {
-                Some(Linear::load(&weights.pp("score"), hidden_size, num_labels)?)
+                Some(Linear::load_output(&weights.pp("score"), hidden_size, num_labels)?)
             }
         };
         let norm = RmsNorm::load(&model.pp("norm"), hidden_size, rms_norm_eps)?;

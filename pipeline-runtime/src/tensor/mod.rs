@@ -1,10 +1,11 @@
 //! Activations and weights, and the operations that models are written in.
 //!
 //! A [`Tensor`] holds activations, always in `f32` on the processor; a [`Matrix`] holds the weights of a linear
-//! map in the number format of the checkpoint, in place in the mapped file where that is possible. Both hide where
+//! map in the number format of the checkpoint, in place in the mapped file where that is possible, or quantised. Both hide where
 //! their numbers are, so that a model is written once. Between host and device nothing moves unasked: `to_device`,
 //! `to_host` and `to_vec` do it.
 
+mod blocks;
 mod device;
 mod matrix;
 
@@ -17,6 +18,7 @@ use crate::gpu;
 use crate::kernels::activation;
 use crate::kernels::matmul::{self, MatmulShape};
 
+pub use blocks::DeviceBlocks;
 pub use device::{DeviceTensor, Float};
 pub use matrix::{Matrix, WeightNumbers};
 

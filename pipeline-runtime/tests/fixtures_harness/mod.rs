@@ -129,6 +129,7 @@ pub(crate) fn check_forward(fixtures: &str, device: DeviceId) {
         let options = ForwardOptions {
             device: Some(device),
             dtype: Some(DType::F32),
+            quantization: None,
             output_hidden_states: case.asks("output_hidden_states"),
             output_router_logits: case.asks("output_router_logits"),
         };
@@ -238,7 +239,8 @@ where
             settings[name] = value.clone();
         }
         fs::write(&config, settings.to_string()).unwrap();
-        let options = LoadOptions { device: device.clone(), dtype: None, progress: false };
+        let options =
+            LoadOptions { device: device.clone(), dtype: None, quantization: None, progress: false };
         let model = A::load(&files, (), &options).unwrap();
         let parameters = A::parameters(&model);
         let greedy = ("do_sample", ParameterValue::Boolean(false));

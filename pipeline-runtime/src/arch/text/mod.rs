@@ -52,7 +52,8 @@ impl TextModel {
         let generation = GenerationConfig::from_directory(facts.directory())?;
         let head = facts.head()?;
         let mut progress = Progress::new("loading", config.num_hidden_layers, options.progress);
-        let weights = Weights::new(checkpoint, options.dtype).on(&options.device)?;
+        let weights =
+            Weights::new(checkpoint, options.dtype).quantized(options.quantization).on(&options.device)?;
         let network = Decoder::load(&weights, config, head, |done, _| progress.set(done))?;
         Ok(TextModel { network, tokenizer, generation })
     }

@@ -104,7 +104,7 @@ impl Sizes {
         let padded_dim = padded_dim(shape.head_dim);
         Sizes {
             packed: packing.length(rows, shape.head_dim),
-            weights: weight_scratch(packing),
+            weights: weight_scratch(packing, MatrixRef::F32(&[]), 0),
             scores: padded_rows * KEYS,
             values: KEYS * padded_dim,
             sums: padded_rows * padded_dim,

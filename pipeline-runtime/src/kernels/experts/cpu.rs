@@ -76,10 +76,11 @@ impl Job<'_> {
     /// Columns of the intermediate dimension that a thread computes at a time, for both gate and up: whole vectors
     /// of whole units, so that blocks are laid out apart.
     fn block(&self, shape: ExpertsShape) -> usize {
-        match self.packing_in.order {
-            Order::Vectors => (block_outputs(shape.hidden) / 2).next_multiple_of(32),
+        let size = match self.packing_in.order {
+            Order::Vectors | Order::Blocks => (block_outputs(shape.hidden) / 2).next_multiple_of(32),
             Order::Units => BLOCK_OUTPUTS / 2,
-        }
+        };
+        size.next_multiple_of(self.packing_out.alignment())
     }
 }
 
@@ -224,7 +225,7 @@ impl Layer<'_> {
     ) {
         let (rows, y_stride) = (job.group.count, outputs.len());
         assert_eq!(y.len(), rows * y_stride);
-        with_scratch(weight_scratch(packing), |scratch| {
+        with_scratch(weight_scratch(packing, weight, width), |scratch| {
             self.isa.run(Product {
                 activations: units,
                 packing,

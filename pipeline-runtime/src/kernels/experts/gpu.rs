@@ -11,7 +11,8 @@ use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::expect;
 
 /// The kernels.
-pub static SOURCE: Source = Source { name: "experts", parts: &[PRELUDE, MATRIX, include_str!("gpu.cu")] };
+pub static SOURCE: Source =
+    Source { name: "experts", parts: &[PRELUDE, MATRIX, include_str!("few.cuh"), include_str!("gpu.cu")] };
 
 /// Those for Hopper's own units, empty for other chips.
 pub static HOPPER: Source = Source { name: "experts-hopper", parts: &[PRELUDE, include_str!("hopper.cu")] };

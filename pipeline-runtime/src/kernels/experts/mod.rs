@@ -8,6 +8,7 @@
 mod cpu;
 pub mod gpu;
 mod groups;
+pub mod quantized;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use super::{InstructionSet, MatrixRef};
 /// The index of an expert that stands for none: the token's slot was dropped for lack of capacity.
 pub const DROPPED: u32 = u32::MAX;
 
-/// The weights of one expert. Gate and up have one dtype.
+/// The weights of one expert. Gate and up have one format.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpertWeights<'a> {
     /// (intermediate, hidden)
@@ -78,8 +79,8 @@ pub struct ExpertsShape {
 /// ```
 ///
 /// # Panics
-/// Where a length does not fit the shape, an index is neither of an expert nor [`DROPPED`], or gate and up of an
-/// expert differ in dtype.
+/// Where a length does not fit the shape or a format, an index is neither of an expert nor [`DROPPED`], or gate and up of
+/// an expert differ in their format.
 pub fn experts(
     x: &[f32],
     routing: ExpertRouting<'_>,
@@ -141,15 +142,23 @@ impl ExpertsShape {
         assert_eq!(routing.experts.len(), tokens * experts_per_token, "experts: indices of {self:?}");
         assert_eq!(routing.weights.len(), tokens * experts_per_token, "experts: weights of {self:?}");
         for (index, expert) in experts.iter().enumerate() {
-            for (name, matrix) in [("gate", expert.gate), ("up", expert.up), ("down", expert.down)] {
+            for (name, matrix, width) in [
+                ("gate", expert.gate, hidden),
+                ("up", expert.up, hidden),
+                ("down", expert.down, intermediate),
+            ] {
+                matrix.check_rows(width);
                 assert_eq!(
                     matrix.len(),
                     hidden * intermediate,
                     "experts: {name} of expert {index}, {self:?}"
                 );
             }
-            let one_dtype = std::mem::discriminant(&expert.gate) == std::mem::discriminant(&expert.up);
-            assert!(one_dtype, "experts: gate and up of expert {index} differ in dtype");
+            let one_format = match (expert.gate, expert.up) {
+                (MatrixRef::Quantized(gate), MatrixRef::Quantized(up)) => gate.format() == up.format(),
+                (gate, up) => std::mem::discriminant(&gate) == std::mem::discriminant(&up),
+            };
+            assert!(one_format, "experts: gate and up of expert {index} differ in their format");
         }
         let known = |index: &u32| *index == DROPPED || (*index as usize) < experts.len();
         assert!(routing.experts.iter().all(known), "experts: an index is not below {}", experts.len());

@@ -4,9 +4,10 @@
 //! block of them into working memory that fits the second-level cache and multiplies it with every panel of rows, so
 //! memory is read once.
 
-use super::packing::{Order, Packing};
+use super::packing::{Operand, Order, Packing};
 use super::product::Product;
 use super::tile::{Broadcast, tile};
+use crate::kernels::MatrixRef;
 use crate::kernels::simd::{Products, Simd, Units, prefetch_second_level};
 
 /// Columns of the result that a thread computes at a time: two register tiles of the widest vectors.
@@ -21,11 +22,16 @@ const UNITS_BETWEEN_FETCHES: usize = 32;
 /// Vectors side by side in a register tile.
 const TILE_VECTORS: usize = 3;
 
-/// Working memory that a [`Product`] needs for its weights, in `f32`.
-pub(crate) fn weight_scratch(packing: Packing) -> usize {
+/// Working memory that a [`Product`] needs for its weights, rows of `width` elements, in `f32`.
+pub(crate) fn weight_scratch(packing: Packing, weight: MatrixRef<'_>, width: usize) -> usize {
+    let dense = match (weight, packing.operand) {
+        (MatrixRef::Quantized(_), Operand::Bf16) => (BLOCK_OUTPUTS * width).div_ceil(2),
+        (MatrixRef::Quantized(_), _) => BLOCK_OUTPUTS * width,
+        _ => 0,
+    };
     match packing.order {
-        Order::Vectors => 0,
-        Order::Units => BLOCK_OUTPUTS * BLOCK_UNITS,
+        Order::Vectors | Order::Blocks => 0,
+        Order::Units => dense + BLOCK_OUTPUTS * BLOCK_UNITS,
     }
 }
 

@@ -18,8 +18,8 @@ pub(crate) mod tile;
 pub(crate) use few_rows::block_outputs;
 pub(crate) use many_rows::{BLOCK_OUTPUTS, weight_scratch};
 #[cfg(test)]
-pub(crate) use packing::{EXACT_ROWS, FEW_ROWS};
-pub(crate) use packing::{Order, PackPanel, Packing};
+pub(crate) use packing::EXACT_ROWS;
+pub(crate) use packing::{FEW_ROWS, Order, PackPanel, Packing};
 pub(crate) use product::Product;
 pub use scalar::matmul_scalar;
 
@@ -50,7 +50,9 @@ pub struct MatmulEpilogue<'a> {
 /// y = x · Wᵀ with sums in `f32`.
 ///
 /// x: (rows, in_features); weight: (out_features, in_features); y: (rows, out_features), overwritten. On
-/// [`InstructionSet::Avx512Bf16`], `bf16` weights with more than 4 rows take activations rounded to `bf16`.
+/// [`InstructionSet::Avx512Bf16`], `bf16` weights with more than 4 rows take activations rounded to `bf16`. Quantised
+/// weights take up to 16 rows of activations that are quantised to 8 bits with a scale for 32 neighbours, and more rows
+/// as `bf16` weights there do and as `f32` weights elsewhere.
 ///
 /// ```
 /// use pipeline_runtime::kernels::MatrixRef;
@@ -90,7 +92,7 @@ pub fn matmul_with(
     let target = Target { y: SharedSlice::new(y), epilogue, shape };
     let packing = Packing::of(isa, weight, rows);
     let size = match packing.order {
-        Order::Vectors => block_outputs(in_features),
+        Order::Vectors | Order::Blocks => block_outputs(in_features),
         Order::Units => BLOCK_OUTPUTS,
     };
     with_scratch(packing.length(rows, in_features), |activations| {
@@ -101,7 +103,7 @@ pub fn matmul_with(
             // Threads take blocks in turn.
             let next = outputs.start + size * threads(fork);
             let (y, accumulate) = target.prepare(outputs.clone());
-            with_scratch(weight_scratch(packing), |scratch| {
+            with_scratch(weight_scratch(packing, weight, in_features), |scratch| {
                 isa.run(Product {
                     activations,
                     packing,
@@ -181,6 +183,7 @@ impl MatmulShape {
         assert!(fits(x.len(), rows, in_features), "matmul: x is (rows, in_features) of {self:?}");
         assert!(fits(weight.len(), out_features, in_features), "matmul: weight of {self:?}");
         assert!(fits(y.len(), rows, out_features), "matmul: y is (rows, out_features) of {self:?}");
+        weight.check_rows(in_features);
         if let Some(bias) = epilogue.bias {
             assert_eq!(bias.len(), out_features, "matmul: bias is (out_features) of {self:?}");
         }

@@ -1,7 +1,8 @@
 //! How activations are laid out for products.
 
+use crate::kernels::quantized::{HEIGHT, IntegerDots, quantize_panel, units_of_block};
 use crate::kernels::simd::{F32Units, Kernel, Products, Simd, Units, WidenedBf16Units};
-use crate::kernels::{InstructionSet, MatrixRef};
+use crate::kernels::{InstructionSet, MatrixRef, QuantizedFormat};
 
 /// Products of at most so many rows read weights in place; above, blocks of weights are transposed.
 pub(crate) const FEW_ROWS: usize = 16;
@@ -17,6 +18,8 @@ pub(crate) enum Order {
     Vectors,
     /// The first unit of each row, then the second of each row: lanes are outputs.
     Units,
+    /// The first block of each row, quantised to 8 bits, then the second of each row: for quantised weights.
+    Blocks,
 }
 
 /// What a product multiplies.
@@ -27,6 +30,8 @@ pub(super) enum Operand {
     WidenedBf16,
     /// `bf16` weights as the instruction set takes them best.
     Bf16,
+    /// Quantised weights of a format.
+    Blocks(QuantizedFormat, IntegerDots),
 }
 
 /// How activations are laid out for a product with weights of a dtype: in panels of `height` rows that follow each
@@ -38,6 +43,7 @@ pub(crate) struct Packing {
     /// Rows of a panel, at most 8.
     pub(crate) height: usize,
     pub(super) operand: Operand,
+    /// Elements of a unit, or of a block.
     unit_elements: usize,
     lanes: usize,
 }
@@ -45,12 +51,23 @@ pub(crate) struct Packing {
 impl Packing {
     /// The packing for a product of `rows` rows with `weight`.
     pub(crate) fn of(isa: InstructionSet, weight: MatrixRef<'_>, rows: usize) -> Packing {
+        let few = rows <= FEW_ROWS;
         let operand = match weight {
+            MatrixRef::Quantized(weight) if few => Operand::Blocks(weight.format(), IntegerDots::of(isa)),
+            // Blocks of weights become dense: `bf16`, whose rounding is finer than theirs, where it is faster.
+            MatrixRef::Quantized(_) if isa.min(InstructionSet::hardware()) == InstructionSet::Avx512Bf16 => {
+                Operand::Bf16
+            }
+            MatrixRef::Quantized(_) => Operand::F32,
             MatrixRef::F32(_) => Operand::F32,
             MatrixRef::Bf16(_) if rows <= EXACT_ROWS => Operand::WidenedBf16,
             MatrixRef::Bf16(_) => Operand::Bf16,
         };
-        let order = if rows <= FEW_ROWS { Order::Vectors } else { Order::Units };
+        let order = match operand {
+            Operand::Blocks(..) => Order::Blocks,
+            _ if few => Order::Vectors,
+            _ => Order::Units,
+        };
         isa.run(Describe { order, operand, rows })
     }
 
@@ -65,6 +82,23 @@ impl Packing {
         match self.order {
             Order::Vectors => width.div_ceil(self.lanes * self.unit_elements) * self.lanes * self.height,
             Order::Units => width.div_ceil(self.unit_elements) * self.height,
+            Order::Blocks => width.div_ceil(self.unit_elements) * units_of_block(self.format()) * self.height,
+        }
+    }
+
+    /// Where columns of a row can begin that are laid out apart from those before them: at a multiple of this.
+    pub(crate) fn alignment(self) -> usize {
+        match self.order {
+            Order::Blocks => self.unit_elements,
+            Order::Vectors | Order::Units => 1,
+        }
+    }
+
+    /// The format of the weights that rows in blocks are for.
+    fn format(self) -> QuantizedFormat {
+        match self.operand {
+            Operand::Blocks(format, _) => format,
+            operand => unreachable!("{operand:?} has no blocks"),
         }
     }
 
@@ -88,8 +122,13 @@ impl Kernel for Describe {
         let height = match order {
             Order::Vectors => rows.div_ceil(rows.div_ceil(S::TILE_ROWS).max(1)).max(1),
             Order::Units => S::TILE_ROWS,
+            Order::Blocks => rows.div_ceil(rows.div_ceil(HEIGHT).max(1)).max(1),
         };
-        let unit_elements = if operand == Operand::Bf16 { S::Bf16::ELEMENTS } else { 1 };
+        let unit_elements = match operand {
+            Operand::Bf16 => S::Bf16::ELEMENTS,
+            Operand::Blocks(format, _) => format.block(),
+            Operand::F32 | Operand::WidenedBf16 => 1,
+        };
         Packing { order, height, operand, unit_elements, lanes: S::LANES }
     }
 }
@@ -112,6 +151,11 @@ impl Kernel for PackPanel<'_> {
             Operand::F32 => self.pack::<S, F32Units>(simd),
             Operand::WidenedBf16 => self.pack::<S, WidenedBf16Units>(simd),
             Operand::Bf16 => self.pack::<S, S::Bf16>(simd),
+            Operand::Blocks(format, _) => {
+                assert_eq!(self.target.len(), self.packing.panel_length(self.width));
+                assert!(self.sources.len() <= self.packing.height);
+                quantize_panel(format, self.sources, self.packing.height, self.target);
+            }
         }
     }
 }
@@ -126,6 +170,7 @@ impl PackPanel<'_> {
         match self.packing.order {
             Order::Vectors => self.pack_vectors::<S, U>(simd),
             Order::Units => self.pack_units::<S, U>(simd),
+            Order::Blocks => unreachable!("blocks are not vectors"),
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use half::bf16;
+
 use super::packing::{Operand, Order, Packing};
-use crate::kernels::MatrixRef;
+use crate::kernels::quantized::{IntegerDots, Tile, dequantize_bf16, dequantize_f32};
 use crate::kernels::simd::{F32Units, Kernel, Products, Simd, Units, WidenedBf16Units};
+use crate::kernels::{MatrixRef, QuantizedRef};
 
 /// y[row, output] = or += x[row] · W[output] for a range of outputs, sums in `f32`.
 pub(crate) struct Product<'a> {
@@ -27,7 +30,7 @@ pub(crate) struct Product<'a> {
     /// A matrix of the same shape and dtype and the first of its rows that this thread will probably multiply next,
     /// to be fetched ahead; the row may be beyond the last.
     pub(crate) next: Option<(MatrixRef<'a>, usize)>,
-    /// [`weight_scratch`](super::weight_scratch) elements.
+    /// [`Packing::weight_scratch`] elements.
     pub(crate) scratch: &'a mut [f32],
 }
 
@@ -41,6 +44,10 @@ impl Kernel for Product<'_> {
                 self.multiply::<S, WidenedBf16Units>(simd, weight)
             }
             (MatrixRef::Bf16(weight), Operand::Bf16) => self.multiply::<S, S::Bf16>(simd, weight),
+            (MatrixRef::Quantized(weight), Operand::Blocks(_, dots)) => self.few_quantized(weight, dots),
+            (MatrixRef::Quantized(weight), Operand::F32 | Operand::Bf16) => {
+                self.many_quantized::<S>(simd, weight);
+            }
             _ => panic!("activations are packed for weights of another dtype"),
         }
     }
@@ -53,6 +60,55 @@ impl Product<'_> {
             (Order::Vectors, _) => self.few_rows::<S, U>(simd, weight),
             (Order::Units, 8) => self.many_rows::<S, U, 8>(simd, weight),
             (Order::Units, _) => self.many_rows::<S, U, 4>(simd, weight),
+            (Order::Blocks, _) => panic!("activations are packed for quantised weights"),
+        }
+    }
+
+    /// The product with rows of 8 bits.
+    fn few_quantized(self, weight: QuantizedRef<'_>, dots: IntegerDots) {
+        let (format, width, height) = (weight.format(), self.in_features, self.packing.height);
+        assert!(self.weight_stride == width && width.is_multiple_of(format.block()));
+        assert!(self.activations.len() >= self.packing.length(self.rows, width));
+        let weight = weight.bytes(self.outputs.start * width..self.outputs.end * width);
+        for first in (0..self.rows).step_by(height) {
+            let panel = &self.activations[first / height * self.packing.panel_length(width)..];
+            let tile = Tile {
+                format,
+                weight: weight.as_ptr(),
+                outputs: self.outputs.len(),
+                blocks: width / format.block(),
+                panel: panel.as_ptr(),
+                height,
+                // SAFETY: the first of the panel's rows, which are below `rows`.
+                y: unsafe { self.y.add(first * self.y_stride) },
+                y_stride: self.y_stride,
+                accumulate: self.accumulate,
+            };
+            // SAFETY: weights and panel are as long as was asserted, and the results are this product's alone.
+            unsafe { tile.multiply(dots, height.min(self.rows - first)) };
+        }
+    }
+
+    /// The product with weights that become dense first: the outputs of one call fit the caches.
+    #[inline(always)]
+    fn many_quantized<S: Products>(mut self, simd: S, weight: QuantizedRef<'_>) {
+        let (width, count) = (self.in_features, self.outputs.len());
+        assert_eq!(self.weight_stride, width);
+        let bytes = weight.bytes(self.outputs.start * width..self.outputs.end * width);
+        let weight = QuantizedRef::new(weight.format(), bytes);
+        let scratch = std::mem::take(&mut self.scratch);
+        (self.outputs, self.next) = (0..count, None);
+        if self.packing.operand == Operand::F32 {
+            let (dense, scratch) = scratch.split_at_mut(count * width);
+            dequantize_f32(weight, dense);
+            Product { scratch, ..self }.multiply::<S, F32Units>(simd, dense);
+        } else {
+            let (dense, scratch) = scratch.split_at_mut((count * width).div_ceil(2));
+            // SAFETY: as many numbers of 16 bits as the 32-bit ones have room for; any bits are a number.
+            let dense =
+                unsafe { std::slice::from_raw_parts_mut(dense.as_mut_ptr().cast::<bf16>(), count * width) };
+            dequantize_bf16(weight, dense);
+            Product { scratch, ..self }.multiply::<S, S::Bf16>(simd, dense);
         }
     }
 

@@ -1,7 +1,6 @@
 //! Products of few rows and weights in ggml's block formats on a GPU, and such weights back in a dense format, for
 //! products of many rows.
 
-use candle_core::quantized::{GgmlDType, QTensor};
 use pipeline_schema::DType;
 
 use super::MatmulShape;
@@ -12,6 +11,9 @@ use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
 use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::{blocks_for, expect};
 use crate::kernels::norm::{RmsNormShape, rms_norm_scalar};
+use crate::kernels::quantized::{
+    QuantizedFormat, QuantizedRef, dequantize as dequantize_here, quantize, quantized_rows,
+};
 
 /// The kernels.
 pub static SOURCE: Source = Source {
@@ -27,71 +29,24 @@ pub static SOURCE: Source = Source {
 /// Threads of a block.
 const THREADS: usize = 256;
 
-/// A format of quantised weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QuantizedFormat {
-    /// ggml's `Q4_K`: 4.5 bits a weight, in blocks of 256.
-    Q4K,
-    /// ggml's `Q8_0`: 8.5 bits a weight, in blocks of 32.
-    Q80,
+/// At least the shared memory that the kernels declare themselves.
+const DECLARED: usize = 1024;
+
+/// Bytes of a quantised row: values, scales for 32 and sums of 16, as `quantized_row_bytes` in quantized.cuh.
+fn row_bytes(in_features: usize) -> usize {
+    in_features + in_features / 32 * 4 + in_features / 16 * 4
 }
 
-impl QuantizedFormat {
-    /// Weights of a block.
-    pub fn block(self) -> usize {
-        match self {
-            QuantizedFormat::Q4K => 256,
-            QuantizedFormat::Q80 => 32,
-        }
-    }
+/// Whether [`quantized_few_rows`] takes rows of this length: one must fit a block's shared memory.
+pub fn fits_shared(device: &Device, in_features: usize) -> bool {
+    row_bytes(in_features) + DECLARED <= device.chip().shared_per_block as usize
+}
 
-    /// Bytes of a block.
-    pub fn block_bytes(self) -> usize {
-        match self {
-            QuantizedFormat::Q4K => 144,
-            QuantizedFormat::Q80 => 34,
-        }
-    }
-
-    /// Bytes of so many weights, in ggml's layout and on a device.
-    ///
-    /// # Panics
-    /// They are no whole number of blocks.
-    pub fn bytes(self, weights: usize) -> usize {
-        assert!(weights.is_multiple_of(self.block()), "{weights} weights are whole blocks of {self:?}");
-        weights / self.block() * self.block_bytes()
-    }
-
-    /// ggml's blocks in the layout that the kernels read: `Q4_K` as it is; of `Q8_0`, whose 34 bytes align to nothing,
-    /// first the quants of all blocks, then all scales.
-    ///
-    /// # Panics
-    /// The bytes are no whole number of blocks.
-    pub fn pack(self, blocks: &[u8]) -> Vec<u8> {
-        assert!(blocks.len().is_multiple_of(self.block_bytes()), "whole blocks of {self:?}");
-        match self {
-            QuantizedFormat::Q4K => blocks.to_vec(),
-            QuantizedFormat::Q80 => {
-                let quants = blocks.chunks_exact(34).flat_map(|block| &block[2..]);
-                let scales = blocks.chunks_exact(34).flat_map(|block| &block[..2]);
-                quants.chain(scales).copied().collect()
-            }
-        }
-    }
-
-    /// The most rows that one launch takes: for more, the registers do not suffice.
-    fn rows_at_once(self) -> usize {
-        match self {
-            QuantizedFormat::Q4K => 4,
-            QuantizedFormat::Q80 => 8,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            QuantizedFormat::Q4K => "q4_k",
-            QuantizedFormat::Q80 => "q8_0",
-        }
+/// The most rows that one launch takes: for more, the registers do not suffice.
+fn rows_at_once(format: QuantizedFormat) -> usize {
+    match format {
+        QuantizedFormat::Q4K => 4,
+        QuantizedFormat::Q80 => 8,
     }
 }
 
@@ -121,8 +76,8 @@ pub struct QuantizedFewRows<'a> {
 /// memory, of `Q4_K` 4 at most, of `Q8_0` 8.
 ///
 /// # Panics
-/// Where a buffer is too small for the shape, the shape does not fit the format, there are more than [`FEW_ROWS`] rows,
-/// or a bias comes with [`Epilogue::SwiGlu`].
+/// Where a buffer is too small for the shape, the shape does not fit the format, [`fits_shared`] denies the rows, there
+/// are more than [`FEW_ROWS`], or a bias comes with [`Epilogue::SwiGlu`].
 ///
 /// # Errors
 /// The kernel does not compile, or the driver refuses.
@@ -151,14 +106,16 @@ pub fn quantized_few_rows(device: &Device, product: &QuantizedFewRows<'_>) -> Re
     if rows == 0 || out_features == 0 {
         return Ok(());
     }
-    // Values, scales for 32 and sums of 16, as `quantized_row_bytes` in quantized.cuh.
-    let row_bytes = in_features + in_features / 32 * 4 + in_features / 16 * 4;
-    let most = (device.chip().shared_per_block as usize - 512) / row_bytes.max(1);
-    assert!(most > 0, "quantized_few_rows: a row of {in_features} does not fit a block's shared memory");
+    let row_bytes = row_bytes(in_features);
+    let most = (device.chip().shared_per_block as usize).saturating_sub(DECLARED) / row_bytes.max(1);
+    assert!(
+        fits_shared(device, in_features),
+        "quantized_few_rows: a row of {in_features} does not fit a block's shared memory"
+    );
     let warps = THREADS / device.chip().warp as usize;
     let tasks = if swiglu { out_features } else { out_features.div_ceil(2) };
     let blocks = tasks.div_ceil(warps).min(2 * device.chip().multiprocessors as usize);
-    let at_once = most.min(format.rows_at_once());
+    let at_once = most.min(rows_at_once(format));
     for first in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - first);
         let kernel = format!("{}_rows{}_{name}_{}", format.name(), count.next_power_of_two(), suffix(dtype));
@@ -213,7 +170,7 @@ pub fn dequantize(
 /// A kernel does not compile, or the driver refuses.
 pub fn checks(device: &Device) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    for format in [QuantizedFormat::Q4K, QuantizedFormat::Q80] {
+    for format in QuantizedFormat::ALL {
         for dtype in DType::ALL {
             for (out_features, blocks) in [(5, 1), (37, 3), (200, 8)] {
                 let in_features = blocks * format.block();
@@ -242,27 +199,11 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
 }
 
 /// Random weights in a format: packed on the device, and what they stand for.
-fn weights(device: &Device, format: QuantizedFormat, count: usize) -> Result<(Buffer, Vec<f32>)> {
-    let cpu = &candle_core::Device::Cpu;
-    let dense =
-        candle_core::Tensor::from_vec(random(count, 1), (count / format.block(), format.block()), cpu)?;
-    let ggml = match format {
-        QuantizedFormat::Q4K => GgmlDType::Q4K,
-        QuantizedFormat::Q80 => GgmlDType::Q8_0,
-    };
-    let quantized = QTensor::quantize(&dense, ggml)?;
-    let packed = device.upload(&format.pack(&quantized.data()?))?;
-    Ok((packed, quantized.dequantize(cpu)?.flatten_all()?.to_vec1()?))
-}
-
-/// x as the kernels quantise it.
-fn quantized_rows(x: &[f32]) -> Vec<f32> {
-    let block = |block: &[f32]| -> Vec<f32> {
-        let highest = block.iter().fold(0.0f32, |highest, value| highest.max(value.abs()));
-        let factor = if highest > 0.0 { 127.0 / highest } else { 0.0 };
-        block.iter().map(|value| (value * factor).round_ties_even() * (highest / 127.0)).collect()
-    };
-    x.chunks(32).flat_map(block).collect()
+pub(crate) fn weights(device: &Device, format: QuantizedFormat, count: usize) -> Result<(Buffer, Vec<f32>)> {
+    let blocks = quantize(format, &random(count, 1))?;
+    let mut dense = vec![0.0; count];
+    dequantize_here(QuantizedRef::new(format, &blocks), &mut dense);
+    Ok((device.upload(&format.pack(&blocks))?, dense))
 }
 
 fn check(
@@ -383,14 +324,5 @@ mod tests {
     #[test]
     fn gpu_kernels_agree_with_their_scalar_twins() {
         crate::kernels::check::assert_passes(checks);
-    }
-
-    #[test]
-    fn packing_moves_scales_behind_quants() {
-        let blocks: Vec<u8> = (0..68).collect();
-        let packed = QuantizedFormat::Q80.pack(&blocks);
-        let expected = [&blocks[2..34], &blocks[36..68], &blocks[..2], &blocks[34..36]].concat();
-        assert_eq!(packed, expected);
-        assert_eq!(QuantizedFormat::Q4K.pack(&[7; 288]), [7; 288]);
     }
 }

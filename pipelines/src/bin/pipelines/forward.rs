@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use pipelines::DeviceId;
 use pipelines::forward::{self, ForwardOptions};
+use pipelines::{DeviceId, QuantizedFormat};
 
 use crate::options::{Outcome, WeightFormat};
 
@@ -21,9 +21,12 @@ pub(crate) struct Arguments {
     /// Where to run: `cpu`, `cuda`, `rocm`, `cuda:1`
     #[arg(long, default_value = "cpu")]
     device: DeviceId,
-    /// The number format of the weights [default: the checkpoint's]
+    /// The number format of the weights that are not quantised [default: the checkpoint's]
     #[arg(long, value_enum)]
     dtype: Option<WeightFormat>,
+    /// Quantise the weights of linear maps: `q8_0`, `q4_k`
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<QuantizedFormat>,
     /// Also write `hidden_states.N`
     #[arg(long)]
     output_hidden_states: bool,
@@ -36,6 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let options = ForwardOptions {
         device: Some(arguments.device),
         dtype: arguments.dtype.map(Into::into),
+        quantization: arguments.quantize,
         output_hidden_states: arguments.output_hidden_states,
         output_router_logits: arguments.output_router_logits,
     };

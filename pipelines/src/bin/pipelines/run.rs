@@ -13,7 +13,8 @@ use pipelines::ready::{
 use pipelines::schema::ArchitectureSpec;
 use pipelines::text::Message;
 use pipelines::{
-    Architecture, Builder, Declaration, DeviceId, InfersByDefault, ParametersOf, Stages, Stepwise, schema,
+    Architecture, Builder, Declaration, DeviceId, InfersByDefault, ParametersOf, QuantizedFormat, Stages,
+    Stepwise, schema,
 };
 use serde::Serialize;
 
@@ -38,9 +39,12 @@ pub(crate) struct Arguments {
     /// Where to run, in order of preference: `cpu`, `cuda`, `rocm`, `cuda:1`
     #[arg(long, value_delimiter = ',')]
     device: Vec<DeviceId>,
-    /// The number format of the weights [default: the checkpoint's]
+    /// The number format of the weights that are not quantised [default: the checkpoint's]
     #[arg(long, value_enum)]
     dtype: Option<WeightFormat>,
+    /// Quantise the weights of linear maps: `q8_0`, `q4_k`
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<QuantizedFormat>,
     /// Tokens to generate at most
     #[arg(long)]
     max_new_tokens: Option<usize>,
@@ -151,8 +155,11 @@ impl Arguments {
         if !self.device.is_empty() {
             builder = builder.devices(self.device.iter().copied());
         }
-        match self.dtype {
-            Some(dtype) => builder.dtype(dtype.into()),
+        if let Some(dtype) = self.dtype {
+            builder = builder.dtype(dtype.into());
+        }
+        match self.quantize {
+            Some(format) => builder.quantization(format),
             None => builder,
         }
     }

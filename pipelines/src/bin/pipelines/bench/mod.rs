@@ -20,12 +20,13 @@ use clap::ValueEnum;
 use pipelines::arch::generation::{LanguageModel, Record};
 use pipelines::arch::moe::RoutingRecord;
 use pipelines::hardware::Device;
-use pipelines::layers::Weights;
+use pipelines::layers::{Linear, Weights};
 use pipelines::models::decoder::Decoder;
 use pipelines::models::mixtral::{Head, Mixtral};
 use pipelines::schema::models::ModelConfig;
+use pipelines::tensor::Tensor;
 use pipelines::text::Tokenizer;
-use pipelines::{DType, DeviceId, Hardware};
+use pipelines::{DType, DeviceId, Hardware, QuantizedFormat};
 use serde_json::{Value, json};
 
 use crate::options::{Outcome, WeightFormat};
@@ -42,9 +43,12 @@ pub(crate) struct Arguments {
     /// Layers of that shape
     #[arg(long, default_value_t = 1)]
     layers: usize,
-    /// The number format of the weights
+    /// The number format of the weights that are not quantised
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: WeightFormat,
+    /// Quantise the weights of linear maps: `q8_0`, `q4_k`. The other side has dense ones all the same
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<QuantizedFormat>,
     /// Where to run: `cpu`, `cuda`, `rocm`, `cuda:1`
     #[arg(long, default_value = "cpu")]
     device: DeviceId,
@@ -139,7 +143,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // The other side makes its model while ours is made.
     let peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
     let run = Run { arguments, dtype, device: &device, config: config.clone(), peer, start: Instant::now() };
-    let weights = Weights::random(0, dtype).on(&device)?;
+    let weights = Weights::random(0, dtype).quantized(arguments.quantize).on(&device)?;
     match config {
         ModelConfig::Mixtral(config) => {
             let record = RoutingRecord::new(config.num_hidden_layers, config.num_local_experts);
@@ -198,8 +202,11 @@ impl Run<'_> {
             eprintln!("the peer ready after {:.1} s", seconds());
         }
         let roof = Roof::of(device)?;
-        let bytes = step_bytes(&self.config, dtype);
-        let report = Report { arguments, dtype, device, bytes, sparse: self.config.experts().is_some() };
+        let bytes = step_bytes(&self.config, dtype, arguments.quantize);
+        let error =
+            arguments.quantize.map(|format| quantized_error(&self.config, format, device)).transpose()?;
+        let sparse = self.config.experts().is_some();
+        let report = Report { arguments, dtype, device, bytes, error, sparse };
         report.begin(&roof, self.peer.as_ref())?;
         let tokenizer = Tokenizer::of_words(model.vocabulary())?;
         let mut bench = Bench { model, policy, record, tokenizer, arguments, roof: &roof, peer: self.peer };
@@ -213,10 +220,61 @@ impl Run<'_> {
     }
 }
 
-/// Bytes of weights that one decoding step reads.
-fn step_bytes(config: &ModelConfig, dtype: DType) -> u64 {
+/// Bytes of weights that one decoding step of one token reads.
+fn step_bytes(config: &ModelConfig, dtype: DType, quantization: Option<QuantizedFormat>) -> u64 {
+    let Some(attention) = config.attention() else { return 0 };
+    let (hidden, vocabulary) = (attention.hidden_size, config.vocab_size().unwrap_or(0));
     // The embedding is read a row a token.
-    let hidden_size = config.attention().map_or(0, |attention| attention.hidden_size);
-    let embedding = (config.vocab_size().unwrap_or(0) * hidden_size) as u64;
-    (config.active_parameter_count(Head::CausalLm) - embedding) * dtype.size() as u64
+    let mut dense = config.active_parameter_count(Head::CausalLm) - (vocabulary * hidden) as u64;
+    let Some(format) = quantization else { return dense * dtype.size() as u64 };
+    let heads = attention.num_attention_heads * attention.head_dim;
+    let keys = attention.num_key_value_heads * attention.head_dim;
+    // Weights of maps of a layer, and how long their rows are.
+    let mut maps = vec![(hidden * (heads + 2 * keys), vec![hidden]), (heads * hidden, vec![heads])];
+    let layers = match config {
+        ModelConfig::Mixtral(config) => {
+            let (size, widths) = (hidden * config.intermediate_size, vec![hidden, config.intermediate_size]);
+            maps.push((config.num_experts_per_tok * 3 * size, widths));
+            config.num_hidden_layers
+        }
+        ModelConfig::Decoder(config) => {
+            let size = hidden * config.intermediate_size;
+            maps.extend([(2 * size, vec![hidden]), (size, vec![config.intermediate_size])]);
+            config.num_hidden_layers
+        }
+        _ => 0,
+    };
+    let maps = maps.into_iter().map(|(weights, widths)| (layers * weights, format.fitting(&widths)));
+    let output = (vocabulary * hidden, QuantizedFormat::Q80.fitting(&[hidden]));
+    let mut bytes = 0;
+    for (weights, format) in maps.chain([output]) {
+        if let Some(format) = format {
+            dense -= weights as u64;
+            bytes += format.bytes(weights) as u64;
+        }
+    }
+    bytes + dense * dtype.size() as u64
+}
+
+/// How far the products of a quantised map are from those of the same weights in `f32`: the root of the mean square of
+/// the difference over that of the products.
+fn quantized_error(config: &ModelConfig, format: QuantizedFormat, device: &Device) -> pipelines::Result<f64> {
+    let width = config.attention().map_or(0, |attention| attention.hidden_size);
+    // All weights are drawn: none is repeated.
+    let outputs = (1 << 19) / width;
+    let products = |format| -> pipelines::Result<Vec<f32>> {
+        let weights = Weights::random(0, DType::F32).quantized(format).on(device)?;
+        let map = Linear::load(&weights, width, outputs)?;
+        let x = (0..width).map(|index| (index as f32 * 0.7).sin()).collect();
+        let x = Tensor::from_vec(x, &[1, width])?;
+        let x = match device.gpu() {
+            Some(device) => x.to_device(device)?,
+            None => x,
+        };
+        map.forward(&x)?.to_vec()
+    };
+    let (exact, found) = (products(None)?, products(Some(format))?);
+    let square = |number: f32| f64::from(number).powi(2);
+    let difference: f64 = exact.iter().zip(&found).map(|(exact, found)| square(exact - found)).sum();
+    Ok((difference / exact.iter().map(|&number| square(number)).sum::<f64>()).sqrt())
 }

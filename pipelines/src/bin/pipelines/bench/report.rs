@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use pipelines::hardware::Device;
-use pipelines::{DType, DeviceId};
+use pipelines::{DType, DeviceId, QuantizedFormat};
 use serde_json::{Value, json};
 
 use super::Arguments;
@@ -58,6 +58,8 @@ pub(super) struct Report<'a> {
     pub(super) device: &'a Device,
     /// Bytes of the weights that a step of one token reads.
     pub(super) bytes: u64,
+    /// How far quantised products are from those in `f32`, as a share of their size.
+    pub(super) error: Option<f64>,
     /// Whether a step of several tokens reads more of them.
     pub(super) sparse: bool,
 }
@@ -65,7 +67,8 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     /// Writes under what circumstances rows are measured.
     pub(super) fn begin(&self, roof: &Roof, peer: Option<&Peer>) -> Outcome {
-        let Arguments { preset, layers, prompt, turns, .. } = *self.arguments;
+        let arguments = self.arguments;
+        let Arguments { preset, layers, prompt, turns, .. } = *arguments;
         let device = match self.device.gpu() {
             Some(gpu) => gpu.chip().name.clone(),
             None => DeviceId::from(self.device.hardware()).to_string(),
@@ -76,6 +79,7 @@ impl Report<'_> {
             let circumstances = json!({
                 "preset": preset.name(), "layers": layers, "dtype": self.dtype, "device": device,
                 "prompt": prompt, "turns": turns, "bytes_per_token": self.bytes,
+                "quantize": arguments.quantize.map(QuantizedFormat::name), "error_to_f32": self.error,
                 "roof": roof.name(), "roof_gb_per_s": speed, "peer": peer.map(Peer::about),
             });
             return Ok(writeln!(out, "{circumstances}")?);
@@ -86,6 +90,15 @@ impl Report<'_> {
             "{name} x {layers} in {} on {device}, prompt {prompt}, {turns} turns, medians",
             self.dtype
         )?;
+        if let (Some(format), Some(error)) = (arguments.quantize, self.error) {
+            let bits = format.bits();
+            writeln!(
+                out,
+                "maps in {format}, {bits} bits a weight, the output layer in q8_0; their products differ from those in \
+                 f32 by {:.1} % of their size",
+                100.0 * error
+            )?;
+        }
         let gigabytes = self.bytes as f64 / 1e9;
         writeln!(out, "{} {speed:.0} GB/s; a token alone reads {gigabytes:.2} GB of weights", roof.name())?;
         writeln!(
