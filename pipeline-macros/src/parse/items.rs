@@ -1,6 +1,6 @@
 //! The list in the parentheses of an attribute, read so that one mistake hides nothing after it.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Group, TokenStream, TokenTree};
 use syn::parse::discouraged::Speculative;
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, Expr, Lit, Path, Result, Token};
@@ -70,10 +70,7 @@ impl Parse for Item {
         } else if ends(input) {
             Given::Nothing
         } else {
-            match input.parse()? {
-                TokenTree::Group(group) => Given::List(group.stream()),
-                other => return Err(Error::new_spanned(other, "expected `=`")),
-            }
+            Given::List(input.parse::<Group>()?.stream())
         };
         Ok(Item::Entry(Entry { key, given }))
     }

@@ -160,7 +160,7 @@ const OF_MACRO: &[(&str, &[Shown])] = &[
         ],
     ),
     (
-        "parse/item.rs: parse",
+        "parse/item.rs: not_a_struct",
         &[
             ("on_enum", "this is an enum", "Storyteller"),
             ("on_union", "this is a union", "Storyteller"),
@@ -170,10 +170,10 @@ const OF_MACRO: &[(&str, &[Shown])] = &[
             ("on_module", "this is a module", "storyteller"),
             ("on_type", "this is a type alias", "Storyteller"),
             ("on_constant", "this is another item", "const STORYTELLER: () = ();"),
-            ("param_twice", "`#[param]` is given twice", "param"),
         ],
     ),
-    ("parse/items.rs: unreadable", &[("key_missing", "expected `key = value`", "= cpu")]),
+    ("parse/item.rs: parse", &[("param_twice", "`#[param]` is given twice", "param")]),
+    ("parse/items.rs: parse", &[("key_missing", "expected `key = value`", "= cpu")]),
     (
         "parse/keys.rs: value",
         &[
@@ -184,7 +184,7 @@ const OF_MACRO: &[(&str, &[Shown])] = &[
         ],
     ),
     (
-        "parse/keys.rs: check",
+        "parse/keys.rs: check_unknown",
         &[
             ("key_unknown", "did you mean `hardware`?", "hardwares"),
             ("param_key_unknown", "did you mean `default`?", "defualt"),
