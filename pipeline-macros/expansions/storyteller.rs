@@ -57,10 +57,7 @@ const _: () = {
         }
     }
     #[automatically_derived]
-    impl __private::LoadableAsPart for Storyteller
-    where
-        for<'declared> Storyteller: __private::Declared + __private::Stages + 'static,
-    {
+    impl __private::LoadableAsPart for Storyteller {
         type This = Self;
     }
     #[automatically_derived]

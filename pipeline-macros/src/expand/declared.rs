@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Type, WhereClause};
 
 use super::{at, stages};
-use crate::model::{Default, DefaultValue, Field, Outline, Pipeline, Role};
+use crate::model::{Default, DefaultValue, Field, Outline, Pipeline, Role, StageBody};
 
 pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     let item = &pipeline.outline.item;
@@ -26,15 +26,29 @@ pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     }
 }
 
+/// Whether every field has a default for certain.
+pub(super) fn has_defaults(pipeline: &Pipeline) -> bool {
+    pipeline.fields.iter().all(|field| match field.role {
+        Role::Own => always_has_default(&field.ty),
+        Role::Param(_) => true,
+    })
+}
+
 /// `impl LoadableAsPart`, for a pipeline that has what that takes.
-pub(super) fn loadable_as_part(outline: &Outline) -> TokenStream {
+///
+/// Of one that has it for certain the compiler is not asked, which would take time.
+pub(super) fn loadable_as_part(outline: &Outline, has_defaults: bool) -> TokenStream {
     let ident = &outline.item.ident;
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
     let span = at(ident.span());
-    let has_what_it_takes = quote_spanned! {span=>
-        for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static
-    };
-    let where_clause = with_predicates(where_clause, [has_what_it_takes].into_iter());
+    let has_stages = outline.stages.iter().all(|stage| !matches!(stage.body, StageBody::Custom(_)));
+    let certain = has_defaults && has_stages && outline.item.generics.params.is_empty();
+    let has_what_it_takes = (!certain).then(|| {
+        quote_spanned! {span=>
+            for<'declared> #ident #ty_generics: __private::Declared + __private::Stages + 'static
+        }
+    });
+    let where_clause = with_predicates(where_clause, has_what_it_takes.into_iter());
     let unlisted = stages::unlisted(outline);
     quote_spanned! {span=>
         #[automatically_derived]

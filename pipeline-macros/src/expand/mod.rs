@@ -20,7 +20,7 @@ pub(crate) use stub::stub;
 pub(crate) fn expand(pipeline: &Pipeline) -> TokenStream {
     let declaration = declaration::declaration(pipeline);
     let declared = declared::declared(pipeline);
-    let loadable = declared::loadable_as_part(&pipeline.outline);
+    let loadable = declared::loadable_as_part(&pipeline.outline, declared::has_defaults(pipeline));
     let stages = stages::stages(&pipeline.outline);
     let tracking = tracking::tracking(pipeline);
     let parts = parts::checks(pipeline);

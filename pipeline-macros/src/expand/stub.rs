@@ -20,7 +20,7 @@ pub(crate) fn stub(outline: &Outline) -> TokenStream {
         TokenStream::new(),
         &[],
     );
-    let loadable = declared::loadable_as_part(outline);
+    let loadable = declared::loadable_as_part(outline, true);
     let stages = outline.stages.iter().map(|stage| match (&stage.body, stage.name) {
         (StageBody::Custom(_), _) => TokenStream::new(),
         (StageBody::Function(_), name) => stages::by_architecture(outline, name),
