@@ -200,18 +200,19 @@ impl RotaryEmbedding {
     /// There is too little memory.
     fn on_device(&self, batch: &Batch, on_device: &DeviceBatch, positions: usize) -> Result<DeviceRotation> {
         let device = &on_device.device;
-        let highest = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
-        // Also where this batch has tables of its own: made by the first step, they would be in the memory of its graph.
-        let tables = self.tables_of(device, positions.max(highest))?;
-        if self.long.is_none() || batch.is_of_last_tokens() {
-            let rows = on_device.rotary_positions.as_ref().unwrap_or(&on_device.positions).clone();
-            return Ok(DeviceRotation { tables, rows });
+        if self.long.is_some() && !batch.is_of_last_tokens() {
+            // For the steps that follow: made by the first of them, they would be in the memory of its graph.
+            self.tables_of(device, positions)?;
+            let Rotation { cos, sin, rows } = self.at(batch);
+            let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+            let tables =
+                DeviceTables { cos: device.upload(&cos)?, sin: device.upload(&sin)?, positions: rows.len() };
+            return Ok(DeviceRotation { tables, rows: device.upload(&rows)? });
         }
-        let Rotation { cos, sin, rows } = self.at(batch);
-        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        let tables =
-            DeviceTables { cos: device.upload(&cos)?, sin: device.upload(&sin)?, positions: rows.len() };
-        Ok(DeviceRotation { tables, rows: device.upload(&rows)? })
+        let highest = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
+        let tables = self.tables_of(device, positions.max(highest))?;
+        let rows = on_device.rotary_positions.as_ref().unwrap_or(&on_device.positions).clone();
+        Ok(DeviceRotation { tables, rows })
     }
 
     /// The tables of at least so many positions. They grow by doubling, so that all together are not twice the longest.
