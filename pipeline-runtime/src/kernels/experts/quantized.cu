@@ -40,10 +40,10 @@ struct Q4K {
     static constexpr u32 PIECE = 32;  // weights
     words4 quants, header;
 
-    DEVICE_MEMBER void load(const u8 *weight, u64, u64 row, u32 in, u32 piece) {
-        const u8 *block = weight + (row * (in / Q4_K_WEIGHTS) + piece / 8) * Q4_K_BYTES;
-        quants = stream16(block + 16 + piece % 8 * 16);
-        header = ahead16(block);
+    DEVICE_MEMBER void load(const u8 *weight, u64 weights, u64 row, u32 in, u32 piece) {
+        const u64 block = row * (in / Q4_K_WEIGHTS) + piece / 8;
+        quants = stream16(q4_k_quants(weight, block) + piece % 8 * 16);
+        header = ahead16(q4_k_header(weight, weights, block));
     }
     template <u32 ROWS>
     DEVICE_MEMBER void add(const QuantizedRows &x, u32 piece, const u32 (&inputs)[ROWS], float (&sums)[ROWS]) const {
@@ -275,7 +275,7 @@ DEVICE void one_down(const T *activated, const u8 *down, const u32 *chosen, cons
     multiply_tiles<Strip, 1>(down, (u64)experts * hidden * intermediate, intermediate, 1, work, [&] {
         wait_for_producers();
         start_consumers();
-        return quantize_rows<T, false, 8, 4>(activated, 0, 0.0f, shared, k, intermediate);
+        return quantize_rows<T, false, 8, 2>(activated, 0, 0.0f, shared, k, intermediate);
     });
 }
 

@@ -10,12 +10,12 @@ struct Q4K {
     words4 quants, header;
 
     // Of a weight row, but for scales that lie elsewhere.
-    DEVICE_MEMBER static u64 row_bytes(u32 in) { return in / Q4_K_WEIGHTS * Q4_K_BYTES; }
+    DEVICE_MEMBER static u64 row_bytes(u32 in) { return in / 2; }
 
-    DEVICE_MEMBER void load(const u8 *weight, u64, u64 row, u32 in, u32 piece) {
-        const u8 *block = weight + (row * (in / Q4_K_WEIGHTS) + piece / 8) * Q4_K_BYTES;
-        quants = stream16(block + 16 + piece % 8 * 16);
-        header = ahead16(block);
+    DEVICE_MEMBER void load(const u8 *weight, u64 weights, u64 row, u32 in, u32 piece) {
+        const u64 block = row * (in / Q4_K_WEIGHTS) + piece / 8;
+        quants = stream16(q4_k_quants(weight, block) + piece % 8 * 16);
+        header = ahead16(q4_k_header(weight, weights, block));
     }
 
     // Rows beyond the last are the last again: no branch keeps them from overlapping.
@@ -172,10 +172,10 @@ template <typename T> DEVICE void dequantize_q4_k(const u8 *weight, T *dense, u6
     start_consumers();
     u64 stride = (u64)blocks() * threads();
     for (u64 index = (u64)block() * threads() + thread(); index < weight_blocks * 8; index += stride) {
-        const u8 *source = weight + index / 8 * Q4_K_BYTES;
         u32 piece = index % 8;
-        Q4KScales scales = q4_k_scales(load16(source), piece / 2);
-        words4 quants = load16(source + 16 + piece * 16);
+        u64 weights = weight_blocks * Q4_K_WEIGHTS;
+        Q4KScales scales = q4_k_scales(load16(q4_k_header(weight, weights, index / 8)), piece / 2);
+        words4 quants = load16(q4_k_quants(weight, index / 8) + piece * 16);
         u32 words[4] = {quants.x, quants.y, quants.z, quants.w};
         T *target = dense + index / 8 * Q4_K_WEIGHTS + piece / 2 * 64 + piece % 2 * 16;
 #pragma unroll

@@ -99,13 +99,14 @@ struct Q4KStrip {
     static constexpr u32 AHEAD[2] = {3, 2};
     words4 quants[2][2], header[2];
 
-    DEVICE_MEMBER void load(const u8 *weight, u64, const u64 (&rows)[2], u32 in, u32 strip) {
+    DEVICE_MEMBER void load(const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in, u32 strip) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
-            const u8 *block = weight + (rows[half] * (in / Q4_K_WEIGHTS) + strip) * Q4_K_BYTES;
-            header[half] = ahead16(block);
-            quants[half][0] = ahead16(block + 16 + lane() % 4 * 16);
-            quants[half][1] = ahead16(block + 80 + lane() % 4 * 16);
+            const u64 block = rows[half] * (in / Q4_K_WEIGHTS) + strip;
+            const u8 *of_lane = q4_k_quants(weight, block) + lane() % 4 * 16;
+            quants[half][0] = stream16(of_lane);
+            quants[half][1] = stream16(of_lane + 64);
+            header[half] = ahead16(q4_k_header(weight, weights, block));
         }
     }
     DEVICE_MEMBER static u32 own_turn() { return lane() / 16 * 2 + lane() / 4 % 2; }
@@ -132,7 +133,7 @@ struct Q80Strip {
             const u64 first = rows[half] * in + strip * STRIP;
 #pragma unroll
             for (u32 turn = 0; turn < 4; turn++) {
-                quants[half][turn] = ahead16(weight + first + turn * 64 + lane() % 4 * 16);
+                quants[half][turn] = stream16(weight + first + turn * 64 + lane() % 4 * 16);
             }
             scale[half] = ahead4(weight + weights + first / 32 * 2 + lane() % 4 * 4);
         }
