@@ -3,10 +3,12 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `mod.rs` | prompts, plans, results, and the model as generation drives it |
+//! | `model.rs` | a loaded model: its network and its tokenizer |
 //! | `parameters.rs` | what is adjustable, and the plan that follows from it |
 //! | `session.rs` | a running generation: prompts are read, tokens chosen, texts grown |
 //! | `steps.rs` | the same steps on a GPU, recorded once and replayed |
 
+mod model;
 mod parameters;
 mod session;
 mod steps;
@@ -22,6 +24,7 @@ use crate::layers::{Batch, DeviceBatch, KvCache};
 use crate::tensor::Tensor;
 use crate::text::{Message, SamplingParameters, Tokenizer};
 
+pub use model::LoadedModel;
 pub use parameters::GenerationParameters;
 pub use session::Session;
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `mod.rs` | the loaded model, its parameters, what both tasks share |
+//! | `mod.rs` | the parameters, what both tasks share |
 //! | `generation.rs` | `text-generation`: the four stages |
 //! | `features.rs` | `feature-extraction`: the four stages |
 //! | `attribution.rs` | which experts each token visited: usage, co-activation, balance |
@@ -18,14 +18,14 @@ use std::ops::{Deref, DerefMut};
 use pipeline_schema::Value;
 use pipeline_schema::models::ModelConfig;
 
+use super::generation::LoadedModel;
 use crate::checkpoint::CheckpointFiles;
 use crate::declared::IntoParameter;
 use crate::error::{Error, Result};
-use crate::layers::{Capacity, Overflow, RoutingPolicy, Weights};
+use crate::layers::{Capacity, Overflow, RoutingPolicy};
 use crate::models::mixtral::Mixtral;
-use crate::progress::Progress;
 use crate::stage::{LoadOptions, Parameters};
-use crate::text::{GenerationConfig, Tokenizer, as_written};
+use crate::text::{GenerationConfig, as_written};
 
 pub use super::features::{Features, RawFeatures};
 pub use super::generation::{
@@ -121,31 +121,20 @@ impl IntoParameter<Overflow> for String {
 }
 
 /// A loaded mixture of experts with what reads and writes its text.
-#[derive(Debug)]
-pub struct MoeModel {
-    network: Mixtral,
-    tokenizer: Tokenizer,
-    generation: GenerationConfig,
-}
+pub type MoeModel = LoadedModel<Mixtral>;
 
 impl MoeModel {
     fn load(checkpoint: &CheckpointFiles, options: &LoadOptions) -> Result<MoeModel> {
-        let facts = checkpoint.facts();
-        let config = match facts.model().map_err(|problems| Error::Rules { problems })? {
+        let config = match checkpoint.facts().model().map_err(|problems| Error::Rules { problems })? {
             ModelConfig::Mixtral(config) => config,
             other => {
                 let model_type = other.model_type();
                 return Err(Error::input(format!("`{model_type}` is no mixture of experts")));
             }
         };
-        let tokenizer = Tokenizer::from_directory(facts.directory())?;
-        let generation = GenerationConfig::from_directory(facts.directory())?;
-        let head = facts.head()?;
-        let mut progress = Progress::new("loading", config.num_hidden_layers, options.progress);
-        let weights =
-            Weights::new(checkpoint, options.dtype).quantized(options.quantization).on(&options.device)?;
-        let network = Mixtral::load(&weights, config, head, |done, _| progress.set(done))?;
-        Ok(MoeModel { network, tokenizer, generation })
+        LoadedModel::read(checkpoint, options, config.num_hidden_layers, |weights, head, loaded| {
+            Mixtral::load(weights, config, head, |done, _| loaded(done))
+        })
     }
 
     fn parameters(&self) -> MoeParameters {
@@ -163,21 +152,5 @@ impl MoeModel {
         }
         let capacity = capacity_factor.map(|factor| Capacity { factor, overflow });
         Ok(RoutingPolicy { num_active_experts, capacity })
-    }
-
-    /// The network.
-    pub fn network(&self) -> &Mixtral {
-        &self.network
-    }
-
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
-    /// A prompt in tokens, with the special tokens that the tokenizer or the chat template adds.
-    fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>> {
-        let config = self.network.config();
-        prompt.encode(&self.tokenizer, config.context(), config.vocab_size)
     }
 }
