@@ -265,6 +265,8 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
             (33, 72, 200, 2, 40),
             (150, 67, 51, 3, 5),
             (300, 136, 264, 2, 3),
+            // More tiles of places than go through the weights together.
+            (2300, 72, 136, 2, 8),
         ] {
             let shape = ExpertsShape { tokens, hidden, intermediate, experts_per_token };
             checks.extend(check(device, shape, count, dtype)?);

@@ -253,6 +253,7 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
                 (7, 256, 256, 3, 3),
                 (40, 256, 256, 2, 5),
                 (300, 256, 256, 1, 3),
+                (1100, 256, 256, 2, 2),
             ] {
                 let shape = ExpertsShape { tokens, hidden, intermediate, experts_per_token };
                 checks.push(check(device, format, shape, count, dtype)?);
