@@ -6,15 +6,12 @@ struct Storyteller {
 }
 #[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
-    #[cfg(rust_analyzer)]
-    use ::pipelines::__private::words::{
-        keys::{arch as _, task as _, hardware as _, model as _},
-        arch::moe as _,
-        task::text_generation as _,
-        hardware::{cuda as _, rocm as _, cpu as _},
-        param::{default as _, default as _},
-    };
     use ::pipelines::__private;
+    #[cfg(rust_analyzer)]
+    __private::look_up! {
+        { arch = "moe", task = "text-generation", hardware = [cuda, rocm, cpu], model =
+        "checkpoints/tiny" } { default = 2 } { default = 0.8 }
+    }
     const _: &::core::primitive::str = ::core::include_str!(
         ::core::concat!(::core::env!("CARGO_MANIFEST_DIR"),
         "/checkpoints/tiny/config.json")

@@ -1,13 +1,11 @@
 struct Storyteller(Vec<u8>);
 #[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
-    #[cfg(rust_analyzer)]
-    use ::pipelines::__private::words::{
-        keys::{arch as _, format as _, custom as _, dtpye as _},
-        arch::moe as _,
-        custom::preprocess as _,
-    };
     use ::pipelines::__private;
+    #[cfg(rust_analyzer)]
+    __private::look_up! {
+        { arch = moe, format = crate ::format, custom(preprocess), dtpye = bf16 }
+    }
     #[automatically_derived]
     impl __private::Declaration for Storyteller {
         type Architecture = __private::arch::Moe;

@@ -59,6 +59,7 @@ pub mod __private {
     pub use core::result::Result::Ok;
     pub use std::vec::Vec;
 
+    pub use pipeline_macros::__look_up as look_up;
     pub use pipeline_runtime::declared::{set, set_within};
     pub use pipeline_runtime::parts::{
         DeclaredPart, LoadableAsPart, check_hardware, check_needed, check_task,

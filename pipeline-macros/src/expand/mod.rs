@@ -40,8 +40,8 @@ fn wrap(outline: &Outline, impls: TokenStream) -> TokenStream {
         #written
         #[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
         const _: () = {
-            #words
             use #crate_path::__private;
+            #words
             #impls
         };
     }
