@@ -33,7 +33,6 @@ const _: () = {
         type Task = crate::tasks::Rhyme;
         const NAME: &'static __private::str = "Poet";
         const HARDWARE: &'static [__private::Hardware] = &[__private::Hardware::Rocm];
-        const MODEL: __private::Option<__private::DeclaredModel> = __private::None;
         const DTYPE: __private::Option<__private::DType> = __private::Some(
             __private::DType::BF16,
         );

@@ -12,8 +12,6 @@ const _: () = {
         type Task = __private::task::TextGeneration;
         const NAME: &'static __private::str = "Storyteller";
         const HARDWARE: &'static [__private::Hardware] = &[];
-        const MODEL: __private::Option<__private::DeclaredModel> = __private::None;
-        const DTYPE: __private::Option<__private::DType> = __private::None;
         fn configure(
             &self,
             _parameters: &mut __private::ParametersOf<Self>,

@@ -52,6 +52,5 @@ fn declare(arguments: TokenStream, item: TokenStream, manifest_directory: Option
         Ok(pipeline) => expand::expand(&pipeline),
         Err(outline) => expand::stub(&outline),
     };
-    let errors = errors.into_compile_errors();
-    quote!(#code #errors)
+    [code, errors.into_compile_errors()].into_iter().collect()
 }
