@@ -96,7 +96,7 @@ BATCHED_MM_TOKENS = 4
 
 
 @torch.no_grad()
-def build(preset, layers, dtype, device):
+def build(preset, layers, vocabulary, dtype, device):
     """The model, its weights copies of one random block: drawing billions of numbers would take minutes."""
     sparse = "num_local_experts" in PRESETS[preset]
     config_class, model_class, rotary_class = (
@@ -104,7 +104,8 @@ def build(preset, layers, dtype, device):
         if sparse
         else (LlamaConfig, LlamaForCausalLM, LlamaRotaryEmbedding)
     )
-    config = config_class(**PRESETS[preset], num_hidden_layers=layers)
+    sizes = PRESETS[preset] if vocabulary is None else PRESETS[preset] | dict(vocab_size=vocabulary)
+    config = config_class(**sizes, num_hidden_layers=layers)
     with torch.device("meta"):
         model = model_class._from_config(config, dtype=dtype, attn_implementation="sdpa")
     model = model.to_empty(device=device).eval()
@@ -149,7 +150,8 @@ class Peer:
 
     def ids(self, length, batch=1):
         generator = torch.Generator().manual_seed(length)
-        ids = torch.randint(3, self.model.config.vocab_size, (batch, length), generator=generator)
+        vocabulary = self.model.config.vocab_size
+        ids = torch.randint(min(3, vocabulary - 1), vocabulary, (batch, length), generator=generator)
         return ids.to(self.model.device)
 
     def choose(self, experts):
@@ -328,6 +330,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="mixtral-8x7b")
     parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--vocabulary", type=int, default=None, help="tokens, at least 2; the preset's if left out")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16")
     parser.add_argument("--device", default="cpu", help="where torch runs: cpu, cuda, cuda:1")
     parser.add_argument("--threads", type=int, default=None, help="torch's threads; its own choice if left out")
@@ -344,18 +347,21 @@ def main():
         arguments.modes = ["dense"]
     if arguments.compile:
         arguments.modes = arguments.modes + [mode + COMPILED for mode in arguments.modes]
+    if arguments.vocabulary is not None and arguments.vocabulary < 2:
+        parser.error(f"--vocabulary is {arguments.vocabulary}, expected at least 2 tokens")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     transformers.utils.logging.set_verbosity_error()
 
     start = time.perf_counter()
-    model = build(arguments.preset, arguments.layers, DTYPES[arguments.dtype], arguments.device)
+    model = build(arguments.preset, arguments.layers, arguments.vocabulary, DTYPES[arguments.dtype], arguments.device)
     about = {
         "peer": "transformers",
         "transformers": transformers.__version__,
         "torch": torch.__version__,
         "preset": arguments.preset,
         "layers": arguments.layers,
+        "vocabulary": model.config.vocab_size,
         "dtype": arguments.dtype,
         "device": arguments.device,
         "threads": torch.get_num_threads(),

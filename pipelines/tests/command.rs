@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -382,6 +382,22 @@ fn bench_measures_random_weights() {
         assert!((0.001..0.02).contains(&error), "{error}");
         assert!(lines[1]["ms"].as_f64().unwrap() > 0.0);
     }
+    // A vocabulary of another size: the output layer is as much larger.
+    let sizes = ["--layers", "2", "--dtype", "f32", "--turns", "1", "--tokens", "2", "--prefill", "20"];
+    for (vocabulary, shown) in [(1000, json!(1000)), (2, json!(2)), (512, Value::Null)] {
+        let (bench, given) = (["bench", "--preset", "tiny-dense", "--vocabulary"], vocabulary.to_string());
+        let bench = [&bench[..], &[&given], &sizes].concat();
+        let lines = lines_of_json(&succeeds(&[&bench[..], &["--json"]].concat()));
+        assert_eq!(lines[0]["vocabulary"], shown);
+        assert_eq!(lines[0]["bytes_per_token"], 1_444_352 + 4 * 128 * (vocabulary - 512));
+        assert!(lines[1]["ms"].as_f64().unwrap() > 0.0);
+        if vocabulary == 1000 {
+            let said = succeeds(&bench);
+            assert!(said.starts_with("tiny-dense x 2 with a vocabulary of 1000 in f32 on cpu"), "{said}");
+        }
+    }
+    let error = fails(&["bench", "--preset", "tiny", "--vocabulary", "1"]);
+    assert_eq!(error, "error: `--vocabulary` is 1, expected at least 2 tokens");
     let error = fails(&["bench", "--preset", "tiny", "--batch", "0"]);
     assert!(error.contains("`--batch` must be at least 1"), "{error}");
     let error = fails(&["bench", "--preset", "tiny", "--prompt", "32760"]);

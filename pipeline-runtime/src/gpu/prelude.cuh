@@ -453,6 +453,15 @@ DEVICE words4 ahead16(const void *address) {
     return value;
 #endif
 }
+DEVICE u32 ahead4(const void *address) {
+#if AMD
+    return *(const u32 *)address;
+#else
+    u32 value;
+    asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(value) : "l"(address));
+    return value;
+#endif
+}
 DEVICE u16 ahead2(const void *address) {
 #if AMD
     return *(const u16 *)address;

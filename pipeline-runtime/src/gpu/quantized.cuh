@@ -1,15 +1,21 @@
 // Weights in ggml's block formats, and products with activations that are quantised to 8 bits.
 //
-// Q4_K as ggml has it: 256 weights in 144 bytes, a multiple of 16. 16 bytes of header (f16 d, f16 dmin, 12 bytes of 6-bit
-// scales and minima for 8 blocks of 32), then 128 bytes of quants: bytes 32 j to 32 j + 31 hold block 2 j in their lower
-// and block 2 j + 1 in their upper halves. weight = d scale q - dmin minimum.
+// ggml's blocks are taken apart, so that the quants of a row are whole cache lines: first the quants of all blocks, row by
+// row, then what scales them, of all blocks.
 //
-// Q8_0 repacked, since ggml's 34 bytes align to nothing: first all quants (i8, row-major), then all scales (f16, one for
-// 32 quants). weight = d q.
+// Q4_K: 256 weights are 128 bytes of quants, of which bytes 32 j to 32 j + 31 hold block 2 j in their lower and block
+// 2 j + 1 in their upper halves, and 16 bytes of header: f16 d, f16 dmin, 12 bytes of 6-bit scales and minima for 8 blocks
+// of 32. weight = d scale q - dmin minimum.
+//
+// Q8_0: 32 weights are 32 bytes of quants (i8) and an f16 scale d. weight = d q.
 //
 // A piece is what a lane reads at once: 16 bytes of quants.
 
-constexpr u32 Q4_K_WEIGHTS = 256, Q4_K_BYTES = 144;
+constexpr u32 Q4_K_WEIGHTS = 256;
+
+// The quants of a block of Q4_K, and the header of one of so many weights.
+DEVICE const u8 *q4_k_quants(const u8 *weight, u64 block) { return weight + block * (Q4_K_WEIGHTS / 2); }
+DEVICE const u8 *q4_k_header(const u8 *weight, u64 weights, u64 block) { return weight + weights / 2 + block * 16; }
 
 // Activations x = scale q, a scale for 32 neighbours.
 struct QuantizedRows {
@@ -61,16 +67,12 @@ struct Q4KScales {
 };
 
 DEVICE Q4KScales q4_k_scales(const words4 &header, u32 j) {
-    u32 shift = j % 2 * 16;
-    u32 first = header.y >> shift, second = header.z >> shift, third = header.w >> shift;
-    u32 scales, minima;
-    if (j < 2) {
-        scales = first & 0x3f3fu;
-        minima = second & 0x3f3fu;
-    } else {
-        scales = (third & 0x0f0fu) | (first >> 2 & 0x3030u);
-        minima = (third >> 4 & 0x0f0fu) | (second >> 2 & 0x3030u);
-    }
+    const u32 shift = j % 2 * 16, first = header.y >> shift, second = header.z >> shift, third = header.w >> shift;
+    // The last four blocks have four bits of each behind the others, and the upper two where those of the first have room.
+    const bool late = j >= 2;
+    const u32 own = late ? 0x0f0fu : 0x3f3fu, upper = late ? 0x3030u : 0;
+    const u32 scales = ((late ? third : first) & own) | (first >> 2 & upper);
+    const u32 minima = ((late ? third >> 4 : second) & own) | (second >> 2 & upper);
     float d = low(header.x, f16{}), dmin = high(header.x, f16{});
     return {{d * (float)(scales & 0xffu), d * (float)(scales >> 8 & 0xffu)},
             {dmin * (float)(minima & 0xffu), dmin * (float)(minima >> 8 & 0xffu)}};

@@ -38,13 +38,13 @@ pub const FAMILIES: [Family; 13] = [
     Family { name: "embedding", cpu: None, gpu: Some(embedding::gpu::checks) },
     Family { name: "experts", cpu: Some(cpu_checks::check_experts), gpu: Some(experts::gpu::checks) },
     Family {
-        name: "experts, quantized",
+        name: "quantized experts",
         cpu: Some(cpu_checks::check_quantized_experts),
         gpu: Some(experts::quantized::checks),
     },
     Family { name: "matmul", cpu: Some(cpu_checks::check_matmul), gpu: Some(matmul::gpu::checks) },
     Family {
-        name: "matmul, quantized",
+        name: "quantized matmul",
         cpu: Some(cpu_checks::check_quantized_matmul),
         gpu: Some(matmul::quantized::checks),
     },

@@ -127,6 +127,13 @@ impl Batch {
         self.positions.len()
     }
 
+    /// Whether every row is the last known token of its sequence, as in a step of decoding.
+    pub fn is_of_last_tokens(&self) -> bool {
+        self.sequences.iter().all(|sequence| {
+            sequence.rows.len() == 1 && self.positions[sequence.rows.start] as usize + 1 == sequence.length
+        })
+    }
+
     /// The last row of every sequence.
     pub fn last_rows(&self) -> Vec<usize> {
         self.sequences.iter().map(|sequence| sequence.rows.end - 1).collect()

@@ -24,8 +24,9 @@ pub struct RotaryEmbedding {
     attention_factor: f32,
     /// What holds instead for long sequences.
     long: Option<LongSequences>,
-    /// The tables of all positions so far on a device, of frequencies that no length changes.
-    tables: Arc<Mutex<Option<DeviceTables>>>,
+    /// Tables [`by_position`](RotaryEmbedding::by_position) on a device, each longer than the one before. All are kept:
+    /// recorded steps refer to them.
+    tables: Arc<Mutex<Vec<DeviceTables>>>,
 }
 
 /// Cosines and sines `(positions, head_dim / 2)` in `f32` in the memory of a GPU.
@@ -171,9 +172,13 @@ impl RotaryEmbedding {
         }
     }
 
-    /// Whether the rotations of a position depend on how long its sequence is by now.
-    pub fn depends_on_length(&self) -> bool {
-        self.long.is_some()
+    /// The rotations of positions from 0 to below `positions`, each as the last of its sequence: so a step of decoding
+    /// meets them, whose tokens all end their sequences. Where no length changes the frequencies, these are the rotations
+    /// of all tokens.
+    fn by_position(&self, positions: usize) -> Rotation {
+        let mut lasts = Batch::default();
+        (0..positions).for_each(|position| lasts.push(position, position, 1));
+        self.at(&lasts)
     }
 
     /// The rotations of a batch, where the batch is. `positions` bounds those of a batch that is on a GPU and whose
@@ -188,13 +193,16 @@ impl RotaryEmbedding {
         }
     }
 
-    /// The rotations of a batch that is on a GPU and whose positions are below `positions`.
+    /// The rotations of a batch that is on a GPU and whose positions are below `positions`. Those of a step of decoding
+    /// are found by the positions on the device, so that a recorded step finds them anew in each replay.
     ///
     /// # Errors
     /// There is too little memory.
     fn on_device(&self, batch: &Batch, on_device: &DeviceBatch, positions: usize) -> Result<DeviceRotation> {
         let device = &on_device.device;
-        if self.depends_on_length() {
+        if self.long.is_some() && !batch.is_of_last_tokens() {
+            // For the steps that follow: made by the first of them, they would be in the memory of its graph.
+            self.tables_of(device, positions)?;
             let Rotation { cos, sin, rows } = self.at(batch);
             let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
             let tables =
@@ -207,18 +215,17 @@ impl RotaryEmbedding {
         Ok(DeviceRotation { tables, rows })
     }
 
-    /// The tables of at least so many positions. They grow by doubling; those that a captured step refers to live on.
+    /// The tables of at least so many positions. They grow by doubling, so that all together are not twice the longest.
     fn tables_of(&self, device: &Device, positions: usize) -> Result<DeviceTables> {
         let mut kept = self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match &*kept {
+        match kept.last() {
             Some(tables) if tables.positions >= positions => Ok(tables.clone()),
             _ => {
                 let positions = positions.next_power_of_two().max(1024);
-                let mut all = Batch::default();
-                all.push(0, 0, positions);
-                let Rotation { cos, sin, .. } = self.at(&all);
+                let Rotation { cos, sin, .. } = self.by_position(positions);
                 let tables = DeviceTables { cos: device.upload(&cos)?, sin: device.upload(&sin)?, positions };
-                Ok(kept.insert(tables).clone())
+                kept.push(tables.clone());
+                Ok(tables)
             }
         }
     }
@@ -275,6 +282,7 @@ fn yarn(wavelengths: &[f32], head_dim: usize, rope: &RopeParameters) -> Vec<f32>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::faults::StandIn;
 
     /// Frequencies of heads of 16 numbers in sequences of `length` tokens, against those that
     /// `ROPE_INIT_FUNCTIONS` of transformers 5.17 gives.
@@ -382,5 +390,105 @@ mod tests {
         both.push(1, 0, 20);
         assert_eq!(rotary.at(&both).cos, [alone(3, 2, 5), alone(0, 20, 20)].concat());
         assert_ne!(alone(3, 2, 5), alone(3, 2, 20));
+    }
+
+    fn scaled(scaling: RopeScaling) -> RotaryEmbedding {
+        RotaryEmbedding::new(16, &RopeParameters { theta: 1e4, scaling })
+    }
+
+    /// Scalings whose frequencies change with the length: beyond 8 tokens.
+    fn with_length() -> [RotaryEmbedding; 2] {
+        let longrope = RopeScaling::LongRope {
+            short_factor: vec![1.0, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0, 2.5],
+            long_factor: vec![1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0],
+            original_max_position_embeddings: 8,
+            attention_factor: 1.2,
+        };
+        let dynamic = RopeScaling::Dynamic { factor: 2.5, original_max_position_embeddings: 8 };
+        [scaled(dynamic), scaled(longrope)]
+    }
+
+    /// One token of each of several sequences, at these positions.
+    fn step(positions: &[usize]) -> Batch {
+        let mut batch = Batch::default();
+        for (slot, &position) in positions.iter().enumerate() {
+            batch.push(slot, position, 1);
+        }
+        batch
+    }
+
+    /// The cosines and sines of a batch on a GPU, found as a kernel finds them.
+    fn found(rotation: &DeviceRotation, device: &Device, rows: usize) -> [Vec<f32>; 2] {
+        let rows: Vec<u32> = device.read(&rotation.rows, 0, rows).unwrap();
+        [&rotation.tables.cos, &rotation.tables.sin].map(|table| {
+            rows.iter().flat_map(|&row| device.read::<f32>(table, row as usize * 8 * 4, 8).unwrap()).collect()
+        })
+    }
+
+    #[test]
+    fn a_step_that_is_replayed_on_a_device_follows_the_lengths_there() {
+        let (device, _) = StandIn::open(1 << 20);
+        for rotary in with_length() {
+            // Sequences below the length of the training, at it, and beyond.
+            let positions = [2, 6, 30];
+            let mut batch = step(&positions);
+            batch.to_device(&device, &[0; 3]).unwrap();
+            let BatchRotation::Device(rotation) = rotary.of(&batch, 64).unwrap() else {
+                panic!("on a device")
+            };
+            let there = &batch.device.as_ref().unwrap().positions;
+            assert_eq!(rotation.rows.address(), there.address());
+            for launched in 0..10 {
+                let now = positions.map(|position| position + launched);
+                device.write(there, 0, &now.map(|position| position as u32)).unwrap();
+                let Rotation { cos, sin, .. } = rotary.at(&step(&now));
+                assert_eq!(found(&rotation, &device, 3), [cos, sin]);
+            }
+            let [short, long] = [8, 9].map(|length| rotary.frequencies(length).into_owned());
+            assert_ne!(short, long);
+        }
+    }
+
+    #[test]
+    fn a_prompt_on_a_device_goes_by_its_own_length() {
+        let (device, _) = StandIn::open(1 << 20);
+        for rotary in with_length() {
+            let mut batch = Batch::default();
+            batch.push(0, 0, 5);
+            batch.push(1, 0, 12);
+            // One token of a prompt that later batches read on.
+            batch.push(2, 4, 1);
+            batch.sequences[2].length = 40;
+            batch.to_device(&device, &[0; 18]).unwrap();
+            let BatchRotation::Device(rotation) = rotary.of(&batch, 64).unwrap() else {
+                panic!("on a device")
+            };
+            let Rotation { cos, sin, .. } = rotary.at(&batch);
+            assert_eq!(found(&rotation, &device, 18), [cos, sin]);
+        }
+    }
+
+    #[test]
+    fn tables_that_no_length_changes_serve_prompts_too() {
+        let mut whole = Batch::default();
+        whole.push(0, 0, 100);
+        for scaling in [RopeScaling::Unscaled, RopeScaling::Linear { factor: 3.0 }] {
+            let rotary = scaled(scaling);
+            assert_eq!(rotary.by_position(100).cos, rotary.at(&whole).cos);
+        }
+    }
+
+    #[test]
+    fn tables_that_a_recorded_step_refers_to_outlive_longer_ones() {
+        let (device, _) = StandIn::open(1 << 20);
+        let rotary = scaled(RopeScaling::Unscaled);
+        let address = rotary.tables_of(&device, 100).unwrap().cos.address();
+        let first: Vec<f32> = rotary.by_position(1024).cos;
+        assert_eq!(rotary.tables_of(&device, 5000).unwrap().positions, 8192);
+        // What asks for as much now gets other memory.
+        let other = device.upload(&vec![7.0f32; first.len()]).unwrap();
+        assert_ne!(other.address(), address);
+        let kept = rotary.tables.lock().unwrap()[0].cos.clone();
+        assert_eq!((kept.address(), device.read::<f32>(&kept, 0, first.len()).unwrap()), (address, first));
     }
 }

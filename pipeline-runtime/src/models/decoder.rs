@@ -125,11 +125,6 @@ impl Decoder {
         &self.ends
     }
 
-    /// The rotary embedding.
-    pub fn rotary(&self) -> &RotaryEmbedding {
-        &self.rotary
-    }
-
     /// An empty cache for `slots` sequences of at most `tokens` tokens, where the model is.
     ///
     /// # Errors

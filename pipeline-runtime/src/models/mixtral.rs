@@ -164,11 +164,6 @@ impl Mixtral {
         self.ends.embed_on(batch)
     }
 
-    /// The rotary embedding.
-    pub fn rotary(&self) -> &RotaryEmbedding {
-        &self.rotary
-    }
-
     /// Runs all layers over the embedded tokens of `batch`, `(tokens, hidden_size)`.
     ///
     /// # Errors

@@ -158,7 +158,7 @@ impl<M: LanguageModel> DeviceSteps<M> {
             waited: Duration::ZERO,
         };
         steps.state.sample(device, &logits.clone().into_device()?, steps.seen.as_ref(), sampling)?;
-        steps.rows.iter_mut().for_each(|row| row.read += 1);
+        steps.advance();
         steps.fetch(None)?;
         Ok(steps)
     }
@@ -239,14 +239,18 @@ impl<M: LanguageModel> DeviceSteps<M> {
                 }
             }
         };
-        for (row, sequence) in self.rows.iter_mut().zip(&mut self.state.batch.sequences) {
+        self.advance();
+        self.fetch(Some(told))
+    }
+
+    /// Moves the host's positions on, as choosing tokens does those on the device.
+    fn advance(&mut self) {
+        let Batch { sequences, positions, .. } = &mut self.state.batch;
+        for ((row, sequence), position) in self.rows.iter_mut().zip(sequences).zip(positions) {
             row.read += 1;
             (sequence.first, sequence.length) = (row.read, row.read + 1);
-        }
-        for (position, row) in self.state.batch.positions.iter_mut().zip(&self.rows) {
             *position = row.read as u32;
         }
-        self.fetch(Some(told))
     }
 
     /// Begins to fetch what the step that was just launched gave.

@@ -166,7 +166,7 @@ impl LanguageModel for Mixtral {
     }
 
     fn is_replayable(&self, policy: &RoutingPolicy) -> bool {
-        policy.capacity.is_none() && !self.rotary().depends_on_length()
+        policy.capacity.is_none()
     }
 
     fn cache(&self, slots: usize, tokens: usize) -> Result<KvCache> {

@@ -152,7 +152,7 @@ impl LanguageModel for Decoder {
     }
 
     fn is_replayable(&self, (): &()) -> bool {
-        !self.rotary().depends_on_length()
+        true
     }
 
     fn cache(&self, slots: usize, tokens: usize) -> Result<KvCache> {

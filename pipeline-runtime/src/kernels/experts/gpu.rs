@@ -270,18 +270,16 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
             checks.extend(check(device, shape, count, dtype)?);
         }
     }
-    for tokens in [1, 8, 16, 512] {
-        checks.push(speed(device, tokens)?);
-    }
+    checks.extend(speed(device, &[1, 8, 16, 32, 512, 8192])?);
     Ok(checks)
 }
 
-/// A layer of Mixtral-8x7B: eight experts with the same weights in memory of their own, two a token.
-fn speed(device: &Device, tokens: usize) -> Result<Check> {
+/// A layer of Mixtral-8x7B: eight experts with the same weights in memory of their own, two a token; for so many
+/// tokens each.
+fn speed(device: &Device, counts: &[usize]) -> Result<Vec<Check>> {
     const COUNT: usize = 8;
-    let shape = ExpertsShape { tokens, hidden: 4096, intermediate: 14_336, experts_per_token: 2 };
-    let ExpertsShape { hidden, intermediate, experts_per_token, .. } = shape;
-    let (size, dtype) = (hidden * intermediate, DType::BF16);
+    let (hidden, intermediate, dtype) = (4096, 14_336, DType::BF16);
+    let size = hidden * intermediate;
     let scaled = |length: usize, seed: u64, width: usize| -> Vec<f32> {
         let scale = 2.0 / (width as f32).sqrt();
         random(length, seed).into_iter().map(|value| scale * value).collect()
@@ -297,16 +295,35 @@ fn speed(device: &Device, tokens: usize) -> Result<Check> {
     let (gate_up, gate_up_values) = repeated(&scaled(2 * size, 1, hidden))?;
     let (down, down_values) = repeated(&scaled(size, 2, intermediate))?;
     let weights = DeviceExperts::new(device, gate_up, down, COUNT, hidden, intermediate, dtype)?;
+    let expert = ExpertWeights {
+        gate: MatrixRef::F32(&gate_up_values[..size]),
+        up: MatrixRef::F32(&gate_up_values[size..]),
+        down: MatrixRef::F32(&down_values),
+    };
+    let speed = |&tokens| speed_of(device, &weights, &[expert; COUNT], tokens);
+    counts.iter().map(speed).collect()
+}
+
+/// Two experts a token, for so many tokens.
+fn speed_of(
+    device: &Device,
+    weights: &DeviceExperts,
+    twin: &[ExpertWeights<'_>],
+    tokens: usize,
+) -> Result<Check> {
+    let &DeviceExperts { experts: count, hidden, intermediate, dtype, .. } = weights;
+    let shape = ExpertsShape { tokens, hidden, intermediate, experts_per_token: 2 };
+    let ExpertsShape { experts_per_token, .. } = shape;
     let (x, x_values) = upload(device, &random(tokens * hidden, 3), dtype)?;
     let factors = random(tokens * experts_per_token, 4);
     // Two different experts a token; other ones for a single token every turn, so that no cache holds them.
     let choose = |turn: usize| -> Vec<u32> {
         (0..tokens)
             .flat_map(|token| [2 * turn + 3 * token, 2 * turn + 3 * token + 1])
-            .map(|e| (e % COUNT) as u32)
+            .map(|expert| (expert % count) as u32)
             .collect()
     };
-    let visited = (0..COUNT as u32).filter(|expert| choose(0).contains(expert)).count();
+    let visited = (0..count as u32).filter(|expert| choose(0).contains(expert)).count();
     let chosen = (0..4).map(|turn| device.upload(&choose(turn))).collect::<Result<Vec<_>>>()?;
     let device_factors = device.upload(&factors)?;
     let sum = device.zeros(tokens * hidden * 4)?;
@@ -315,28 +332,24 @@ fn speed(device: &Device, tokens: usize) -> Result<Check> {
         let (experts, weights_of_tokens) = (&chosen[turn % chosen.len()], &device_factors);
         let buffers =
             ExpertsBuffers { x: &x, experts, weights: weights_of_tokens, hidden: &sum, scratch: &scratch };
-        self::experts(device, &weights, buffers, shape)
+        self::experts(device, weights, buffers, shape)
     };
     run(0)?;
     // The twin of the first tokens only: it is slow.
     let first = ExpertsShape { tokens: tokens.min(2), ..shape };
-    let expert = ExpertWeights {
-        gate: MatrixRef::F32(&gate_up_values[..size]),
-        up: MatrixRef::F32(&gate_up_values[size..]),
-        down: MatrixRef::F32(&down_values),
-    };
     let mut expected = vec![0.0; first.tokens * hidden];
     let slots = first.tokens * experts_per_token;
     let routing = ExpertRouting { experts: &choose(0)[..slots], weights: &factors[..slots] };
-    experts_scalar(&x_values[..expected.len()], routing, &[expert; COUNT], &mut expected, first);
+    experts_scalar(&x_values[..expected.len()], routing, twin, &mut expected, first);
     let found = download(device, &sum, expected.len(), DType::F32)?;
-    let case = format!("{dtype} {tokens}x{hidden}x{intermediate}, {experts_per_token} of {COUNT}");
+    let case = format!("{dtype} {tokens}x{hidden}x{intermediate}, {experts_per_token} of {count}");
     let check = Check::compare("experts", case, &found, &expected, 1.2e-2);
     let mut turn = 0;
     let microseconds = time(device, 5, 12, || {
         turn += 1;
         run(turn)
     })?;
+    let size = hidden * intermediate;
     Ok(check.timed(
         microseconds,
         match tokens {

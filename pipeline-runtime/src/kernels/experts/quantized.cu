@@ -40,10 +40,10 @@ struct Q4K {
     static constexpr u32 PIECE = 32;  // weights
     words4 quants, header;
 
-    DEVICE_MEMBER void load(const u8 *weight, u64, u64 row, u32 in, u32 piece) {
-        const u8 *block = weight + (row * (in / Q4_K_WEIGHTS) + piece / 8) * Q4_K_BYTES;
-        quants = stream16(block + 16 + piece % 8 * 16);
-        header = ahead16(block);
+    DEVICE_MEMBER void load(const u8 *weight, u64 weights, u64 row, u32 in, u32 piece) {
+        const u64 block = row * (in / Q4_K_WEIGHTS) + piece / 8;
+        quants = stream16(q4_k_quants(weight, block) + piece % 8 * 16);
+        header = ahead16(q4_k_header(weight, weights, block));
     }
     template <u32 ROWS>
     DEVICE_MEMBER void add(const QuantizedRows &x, u32 piece, const u32 (&inputs)[ROWS], float (&sums)[ROWS]) const {
@@ -188,6 +188,115 @@ DEVICE void quantized_experts(const u8 *weight, u8 *inputs, const u32 *chosen, c
     }
 }
 
+// ---- one token on tensor cores ------------------------------------------------------------------------------------
+
+#if STRIPS
+constexpr u32 MOST_SLOTS = 64;
+
+// What one token chose: shared memory that is read while weights are on their way.
+struct Slots {
+    u32 expert[MOST_SLOTS];
+    float weight[MOST_SLOTS];
+
+    DEVICE_MEMBER void read(const u32 *chosen, const float *weights, u32 k) {
+        for (u32 slot = thread(); slot < k; slot += threads()) {
+            expert[slot] = chosen[slot];
+            weight[slot] = weights ? weights[slot] : 1.0f;
+        }
+        barrier();
+    }
+};
+
+// A tile is 8 gate rows and the 8 up rows that belong to them, of the expert of a slot.
+template <typename T> struct UpTiles {
+    u32 tiles, turns, strips, of_slot, outputs, experts;
+    const Slots &slots;
+    T *activated;
+
+    DEVICE_MEMBER bool find(u32 tile, u32 turn, u64 (&rows)[2], u32 &strip) const {
+        const u32 expert = slots.expert[tile / of_slot];
+        rows[0] = (u64)expert * 2 * outputs + smaller(tile % of_slot * 8 + lane() / 4, outputs - 1);
+        rows[1] = rows[0] + outputs;
+        strip = turn * warps() + warp();
+        return expert < experts && strip < strips;
+    }
+    DEVICE_MEMBER u32 x_row(u32) const { return 0; }
+    DEVICE_MEMBER float factor(u32) const { return 1.0f; }
+    template <typename Total> DEVICE_MEMBER void write(u32 tile, u32, u32 place, Total total) const {
+        const u32 output = tile % of_slot * 8 + place;
+        if (place >= 8 || output >= outputs) return;
+        activated[(u64)(tile / of_slot) * outputs + output] = narrow<T>(silu(total(place)) * total(place + 8));
+    }
+};
+
+// A tile is 16 rows of down, of the experts of all slots.
+struct DownTiles {
+    u32 tiles, turns, strips, of_slot, outputs, experts;
+    const Slots &slots;
+    float *output;
+
+    DEVICE_MEMBER bool find(u32 tile, u32 turn, u64 (&rows)[2], u32 &strip) const {
+        const u32 expert = slots.expert[turn / of_slot], first = tile * 16 + lane() / 4;
+        rows[0] = (u64)expert * outputs + smaller(first, outputs - 1);
+        rows[1] = (u64)expert * outputs + smaller(first + 8, outputs - 1);
+        strip = turn % of_slot * warps() + warp();
+        return expert < experts && strip < strips;
+    }
+    DEVICE_MEMBER u32 x_row(u32 turn) const { return turn / of_slot; }
+    DEVICE_MEMBER float factor(u32 turn) const { return slots.weight[turn / of_slot]; }
+    template <typename Total> DEVICE_MEMBER void write(u32 tile, u32, u32 place, Total total) const {
+        if (tile * 16 + place < outputs) output[tile * 16 + place] += total(place);
+    }
+};
+
+template <typename Strip, typename T>
+DEVICE void one_gate_up(const T *x, const u8 *gate_up, const u32 *chosen, u32 k, u32 experts, u32 hidden,
+                        u32 intermediate, T *activated) {
+    DYNAMIC_SHARED(shared);
+    SHARED Slots slots;
+    wait_for_producers();
+    start_consumers();
+    slots.read(chosen, 0, k);
+    const u32 of_slot = (intermediate + 7) / 8, strips = hidden / STRIP;
+    const UpTiles<T> work = {k * of_slot, (strips + warps() - 1) / warps(), strips, of_slot, intermediate, experts,
+                             slots, activated};
+    multiply_tiles<Strip, 1>(gate_up, (u64)experts * 2 * intermediate * hidden, hidden, 1, work,
+                             [&] { return quantize_rows<T, false, 1, 2>(x, 0, 0.0f, shared, 1, hidden); });
+}
+
+template <typename Strip, typename T>
+DEVICE void one_down(const T *activated, const u8 *down, const u32 *chosen, const float *weights, u32 k, u32 experts,
+                     u32 hidden, u32 intermediate, float *output) {
+    DYNAMIC_SHARED(shared);
+    SHARED Slots slots;
+    slots.read(chosen, weights, k);
+    const u32 strips = intermediate / STRIP, of_slot = (strips + warps() - 1) / warps();
+    const DownTiles work = {(hidden + 15) / 16, k * of_slot, strips, of_slot, hidden, experts, slots, output};
+    multiply_tiles<Strip, 1>(down, (u64)experts * hidden * intermediate, intermediate, 1, work, [&] {
+        wait_for_producers();
+        start_consumers();
+        return quantize_rows<T, false, 8, 2>(activated, 0, 0.0f, shared, k, intermediate);
+    });
+}
+
+// One token, of up to MOST_SLOTS slots: x (hidden), chosen and weights (k), activated (k, intermediate); hidden and
+// intermediate are multiples of 256. Any grid of up to 512 threads. Shared memory: the quantised x, or the quantised
+// activated. down reads the routing before it waits: it must be older than the kernel before it.
+#define ONE(Strip, name, T, suffix)                                                                                   \
+    KERNEL void BOUNDS(512, 1)                                                                                        \
+        experts_##name##_one_gate_up_##suffix(const T *x, const u8 *gate_up, const u32 *chosen, u32 k, u32 experts,   \
+                                              u32 hidden, u32 intermediate, T *activated) {                           \
+        one_gate_up<Strip>(x, gate_up, chosen, k, experts, hidden, intermediate, activated);                          \
+    }                                                                                                                 \
+    KERNEL void BOUNDS(512, 1)                                                                                        \
+        experts_##name##_one_down_##suffix(const T *activated, const u8 *down, const u32 *chosen, const float *weights, \
+                                           u32 k, u32 experts, u32 hidden, u32 intermediate, float *output) {         \
+        one_down<Strip>(activated, down, chosen, weights, k, experts, hidden, intermediate, output);                  \
+    }
+#else
+#define ONE(Strip, name, T, suffix)
+#endif
+
 // Any grid of 256 threads; up to 32 rows, ROWS of them at a time. inputs: what experts_quantize wrote, of x (rows,
 // hidden) or of activated (rows * k, intermediate). down reads the routing before it waits: it must be older than the
 // kernel before it.
@@ -211,6 +320,8 @@ DEVICE void quantized_experts(const u8 *weight, u8 *inputs, const u32 *chosen, c
     }
 #define QUANTIZED(T, suffix)                                                                                          \
     QUANTIZE(T, suffix)                                                                                               \
+    ONE(Q4KStrip, q4_k, T, suffix)                                                                                    \
+    ONE(Q80Strip, q8_0, T, suffix)                                                                                    \
     QUANTIZED_EXPERTS(Q4K, q4_k, T, suffix, 1)                                                                        \
     QUANTIZED_EXPERTS(Q4K, q4_k, T, suffix, 4)                                                                        \
     QUANTIZED_EXPERTS(Q80, q8_0, T, suffix, 1)                                                                        \

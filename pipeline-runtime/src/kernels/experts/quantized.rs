@@ -8,10 +8,14 @@ use crate::error::{Error, Result};
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
 use crate::kernels::activation::silu_f64;
-use crate::kernels::check::Check;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::{blocks_for, expect};
-use crate::kernels::matmul::quantized::{dequantize, weights as random_weights};
-use crate::kernels::quantized::{QuantizedFormat, quantized_rows};
+use crate::kernels::matmul::quantized::{
+    STRIP_THREADS, dequantize, row_bytes, takes_strips, weights as random_weights,
+};
+use crate::kernels::quantized::{
+    QuantizedFormat, QuantizedRef, dequantize as dequantize_here, quantize, quantized_rows,
+};
 
 /// The kernels.
 pub static SOURCE: Source = Source {
@@ -19,6 +23,8 @@ pub static SOURCE: Source = Source {
     parts: &[
         PRELUDE,
         include_str!("../../gpu/quantized.cuh"),
+        include_str!("../matmul/rows.cuh"),
+        include_str!("../matmul/quantized_rows.cuh"),
         include_str!("few.cuh"),
         include_str!("quantized.cu"),
     ],
@@ -110,6 +116,9 @@ pub fn quantized_experts(
             Err(error) => return Err(error),
         }
     }
+    if tokens == 1 && fits_one(device, shape) {
+        return one(device, weights, buffers, shape);
+    }
     let scratch = weights.scratch(shape);
     let part = |offset: usize| buffers.scratch.address() + offset as u64;
     let (x, activated, quantized) = (part(scratch.x), part(scratch.activated), part(scratch.quantized));
@@ -146,6 +155,50 @@ pub fn quantized_experts(
         run(launch.address(row(buffers.hidden, 4 * hidden)))?;
     }
     Ok(())
+}
+
+/// Whether tensor cores take one token: rows in whole strips, and what it has between the two halves in the shared memory
+/// of a block.
+fn fits_one(device: &Device, shape: ExpertsShape) -> bool {
+    const MOST_SLOTS: usize = 64;
+    const DECLARED: usize = 8 * 1024;
+    let ExpertsShape { hidden, intermediate, experts_per_token, .. } = shape;
+    let shared = hidden.max(experts_per_token * intermediate);
+    takes_strips(device, hidden)
+        && takes_strips(device, intermediate)
+        && experts_per_token <= MOST_SLOTS
+        && row_bytes(shared) + DECLARED <= device.chip().shared_per_block as usize
+}
+
+/// One token: every block quantises what it multiplies with while its first weights are on their way.
+fn one(
+    device: &Device,
+    weights: &QuantizedExperts,
+    buffers: ExpertsBuffers<'_>,
+    shape: ExpertsShape,
+) -> Result<()> {
+    let ExpertsShape { hidden, intermediate, experts_per_token, .. } = shape;
+    let activated = buffers.scratch.address() + weights.scratch(shape).activated as u64;
+    let (name, end) = (weights.format.name(), suffix(weights.dtype));
+    let blocks = |tiles: usize| tiles.min(device.chip().multiprocessors as usize);
+
+    let kernel = format!("experts_{name}_one_gate_up_{end}");
+    let launch = Launch::new(device, &SOURCE, &kernel).threads(STRIP_THREADS).shared(row_bytes(hidden));
+    let launch = launch.grid(blocks(experts_per_token * intermediate.div_ceil(8)), 1, 1);
+    let launch = launch.buffer(buffers.x).buffer(&weights.gate_up).buffer(buffers.experts);
+    let launch = launch.number(experts_per_token).number(weights.experts).number(hidden);
+    // SAFETY: the buffers were checked; the kernel takes any number of blocks and any routing.
+    unsafe { launch.number(intermediate).address(activated).run() }?;
+
+    // This one reads the routing before it waits for the kernel before it: nothing may come between the two.
+    let kernel = format!("experts_{name}_one_down_{end}");
+    let launch = Launch::new(device, &SOURCE, &kernel).threads(STRIP_THREADS);
+    let launch = launch.shared(row_bytes(experts_per_token * intermediate));
+    let launch = launch.grid(blocks(hidden.div_ceil(16)), 1, 1);
+    let launch = launch.address(activated).buffer(&weights.down).buffer(buffers.experts);
+    let launch = launch.buffer(buffers.weights).number(experts_per_token).number(weights.experts);
+    // SAFETY: as above.
+    unsafe { launch.number(hidden).number(intermediate).buffer(buffers.hidden).run() }
 }
 
 /// Room for the weights of a layer as dense ones and for their products.
@@ -195,6 +248,7 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
         for dtype in DType::ALL {
             for (tokens, hidden, intermediate, experts_per_token, count) in [
                 (1, 256, 512, 2, 4),
+                (1, 4352, 768, 3, 5),
                 (3, 512, 256, 1, 3),
                 (7, 256, 256, 3, 3),
                 (40, 256, 256, 2, 5),
@@ -204,8 +258,87 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
                 checks.push(check(device, format, shape, count, dtype)?);
             }
         }
+        checks.push(speed(device, format)?);
     }
     Ok(checks)
+}
+
+/// One token in a layer of Mixtral-8x7B, whose weights are a part of them again and again.
+fn speed(device: &Device, format: QuantizedFormat) -> Result<Check> {
+    const EXPERTS: usize = 8;
+    const ROWS: usize = 64;
+    let (dtype, hidden, intermediate) = (DType::BF16, 4096, 14_336);
+    let shape = ExpertsShape { tokens: 1, hidden, intermediate, experts_per_token: 2 };
+    // Whole rows of both halves of the layer.
+    let part = ROWS * intermediate;
+    let scale = 2.0 / (hidden as f32).sqrt();
+    let numbers: Vec<f32> = random(part, 1).into_iter().map(|value| scale * value).collect();
+    let blocks = quantize(format, &numbers)?;
+    let mut values = vec![0.0; part];
+    dequantize_here(QuantizedRef::new(format, &blocks), &mut values);
+    let repeated = |weights: usize| -> Result<Buffer> {
+        let all = device.allocate(format.bytes(weights))?;
+        let mut start = 0;
+        for section in format.sections() {
+            let bytes = format.section(&blocks, section);
+            let one = device.upload(&bytes)?;
+            for _ in 0..weights / part {
+                device.copy(&all, start, &one, 0, bytes.len())?;
+                start += bytes.len();
+            }
+        }
+        Ok(all)
+    };
+    let size = EXPERTS * hidden * intermediate;
+    let (gate_up, down) = (repeated(2 * size)?, repeated(size)?);
+    let weights = QuantizedExperts { gate_up, down, format, experts: EXPERTS, dtype };
+
+    let (x, x_values) = upload(device, &random(hidden, 3), dtype)?;
+    let factors = [0.75, 0.25];
+    let chosen = (0..EXPERTS as u32)
+        .step_by(2)
+        .map(|first| device.upload(&[first, first + 1]))
+        .collect::<Result<Vec<_>>>()?;
+    let device_factors = device.upload(&factors)?;
+    let sum = device.zeros(hidden * 4)?;
+    let scratch = device.allocate(weights.scratch_bytes(shape))?;
+    let run = |turn: usize| {
+        let buffers = ExpertsBuffers {
+            x: &x,
+            experts: &chosen[turn % chosen.len()],
+            weights: &device_factors,
+            hidden: &sum,
+            scratch: &scratch,
+        };
+        quantized_experts(device, &weights, buffers, shape)
+    };
+    run(0)?;
+    let found = download(device, &sum, hidden, DType::F32)?;
+    // Gate and up rows are the same.
+    let x_values = quantized_rows(&x_values);
+    let activated: Vec<f32> = values
+        .chunks_exact(hidden)
+        .map(|row| {
+            let product = dot(row, &x_values);
+            half::bf16::from_f64(silu_f64(product) * product).to_f32()
+        })
+        .collect();
+    let activated = quantized_rows(&activated.repeat(intermediate / activated.len()));
+    let expected: Vec<f32> =
+        values.chunks_exact(intermediate).map(|row| dot(row, &activated) as f32).collect();
+    let expected = expected.repeat(hidden / ROWS);
+    let case = format!("{format:?} {dtype} 1x{hidden}x{intermediate}, 2 of {EXPERTS}");
+    let check = Check::compare("quantized_experts", case, &found, &expected, 4e-3);
+    let mut turn = 0;
+    let microseconds = time(device, 5, 12, || {
+        turn += 1;
+        run(turn)
+    })?;
+    Ok(check.timed(microseconds, Work::Bytes(format.bytes(2 * 3 * hidden * intermediate) as f64)))
+}
+
+fn dot(row: &[f32], x: &[f32]) -> f64 {
+    row.iter().zip(x).map(|(weight, x)| f64::from(*weight) * f64::from(*x)).sum()
 }
 
 /// One shape, with dropped slots and tokens that chose an expert twice.
@@ -226,9 +359,6 @@ fn check(
         .collect();
     let (factors, before) = (random(slots, 5), random(tokens * hidden, 6));
 
-    let dot = |row: &[f32], x: &[f32]| -> f64 {
-        row.iter().zip(x).map(|(weight, x)| f64::from(*weight) * f64::from(*x)).sum()
-    };
     let narrow = |value: f64| match dtype {
         DType::F32 => value as f32,
         DType::BF16 => half::bf16::from_f64(value).to_f32(),

@@ -4,100 +4,18 @@
 // (2, out, in). x, bias, y, epilogue as in the dense products. Activations are quantised by every block, to 8 bits with a
 // scale for 32 neighbours; products of a scale are summed as whole numbers, all else in f32.
 
-// Quantises x (rows, in) T, or the RMS norm of x f32, to shared memory. Ends with a barrier.
-template <typename T, bool NORM>
-DEVICE QuantizedRows quantize_rows(const void *input, const float *norm_weight, float epsilon, u8 *shared, u32 rows,
-                                   u32 in) {
-    i8 *values = (i8 *)shared;
-    float *scales = (float *)(shared + rows * in), *sums = scales + rows * (in / 32);
-    for (u32 first = 0; first < rows; first += ABREAST) {
-        u32 count = smaller(ABREAST, rows - first);
-        SHARED float shared_factors[ABREAST];
-        if (NORM) {
-            float factors[ABREAST];
-            row_factors((const float *)input + (u64)first * in, epsilon, count, in, factors);
-            if (thread() == 0) {
-#pragma unroll
-                for (u32 part = 0; part < ABREAST; part++) shared_factors[part] = factors[part];
-            }
-            barrier();
-        }
-        // A lane takes 8 neighbours, four lanes share 32: all lanes of a warp stay, for the exchange between them. Four
-        // items of a lane are read together.
-        constexpr u32 TOGETHER = 4;
-        u32 items = in / 8, last = (items + WARP - 1) / WARP * WARP;
-#pragma unroll 1
-        for (u32 part = 0; part < count; part++) {
-            u32 row = first + part;
-            float normal = NORM ? shared_factors[part] : 1.0f;
-            const T *dense = (const T *)input + (u64)row * in;
-            const float *hidden = (const float *)input + (u64)row * in;
-#pragma unroll 1
-            for (u32 begin = thread(); begin < last; begin += TOGETHER * threads()) {
-                float numbers[TOGETHER][8];
-#pragma unroll
-                for (u32 turn = 0; turn < TOGETHER; turn++) {
-                    u32 item = begin + turn * threads();
-                    if (item >= items) continue;
-                    if (NORM) {
-                        load8(hidden + item * 8, numbers[turn]);
-                    } else {
-                        load8(dense + item * 8, numbers[turn]);
-                    }
-                }
-#pragma unroll
-                for (u32 turn = 0; turn < TOGETHER; turn++) {
-                    u32 item = begin + turn * threads();
-                    if (item >= last) continue;
-                    float highest = 0.0f;
-                    if (item < items) {
-                        if (NORM) {
-                            float weights[8];
-                            load8(norm_weight + item * 8, weights);
-#pragma unroll
-                            for (u32 index = 0; index < 8; index++) numbers[turn][index] *= normal * weights[index];
-                        }
-#pragma unroll
-                        for (u32 index = 0; index < 8; index++) {
-                            highest = maximum(highest, maximum(numbers[turn][index], -numbers[turn][index]));
-                        }
-                    }
-                    highest = max_lanes<4>(highest);
-                    float factor = highest > 0.0f ? 127.0f / highest : 0.0f, scale = highest / 127.0f;
-                    u32 lower = 0, upper = 0;
-                    if (item < items) {
-                        lower = quantize4(numbers[turn], factor);
-                        upper = quantize4(numbers[turn] + 4, factor);
-                    }
-                    float sum = scale * (float)dot4(lower, 0x01010101u, dot4(upper, 0x01010101u, 0));
-                    sum = sum_lanes<2>(sum);
-                    if (item < items) {
-                        u32 *target = (u32 *)(values + row * in + item * 8);
-                        target[0] = lower;
-                        target[1] = upper;
-                        if (item % 4 == 0) scales[row * (in / 32) + item / 4] = scale;
-                        if (item % 2 == 0) sums[row * (in / 16) + item / 2] = sum;
-                    }
-                }
-            }
-        }
-        barrier();
-    }
-    return {values, scales, sums, in};
-}
-
 // What a lane reads of one weight row at once, and its products.
 struct Q4K {
     static constexpr u32 PIECE = 32; // weights
     words4 quants, header;
 
     // Of a weight row, but for scales that lie elsewhere.
-    DEVICE_MEMBER static u64 row_bytes(u32 in) { return in / Q4_K_WEIGHTS * Q4_K_BYTES; }
+    DEVICE_MEMBER static u64 row_bytes(u32 in) { return in / 2; }
 
-    DEVICE_MEMBER void load(const u8 *weight, u64, u64 row, u32 in, u32 piece) {
-        const u8 *block = weight + (row * (in / Q4_K_WEIGHTS) + piece / 8) * Q4_K_BYTES;
-        quants = stream16(block + 16 + piece % 8 * 16);
-        header = ahead16(block);
+    DEVICE_MEMBER void load(const u8 *weight, u64 weights, u64 row, u32 in, u32 piece) {
+        const u64 block = row * (in / Q4_K_WEIGHTS) + piece / 8;
+        quants = stream16(q4_k_quants(weight, block) + piece % 8 * 16);
+        header = ahead16(q4_k_header(weight, weights, block));
     }
 
     // Rows beyond the last are the last again: no branch keeps them from overlapping.
@@ -160,7 +78,7 @@ DEVICE void quantized_rows(const u8 *weight, const void *input, const float *nor
     }
     wait_for_producers();
     start_consumers();
-    QuantizedRows x = quantize_rows<T, NORM>(input, norm_weight, epsilon, shared, rows, in);
+    QuantizedRows x = quantize_rows<T, NORM, ABREAST, 4>(input, norm_weight, epsilon, shared, rows, in);
 #pragma unroll
     for (u32 depth = 0; depth < DEPTH; depth++) {
         if (task < tasks) load(ahead[depth], task, depth);
@@ -199,6 +117,53 @@ DEVICE void quantized_rows(const u8 *weight, const void *input, const float *nor
     }
 }
 
+// ---- tensor cores -------------------------------------------------------------------------------------------------
+
+#if STRIPS
+// Tiles of 16 weight rows, or with SWIGLU of 8 gate rows and the 8 up rows that belong to them.
+template <typename T, bool PAIR> struct ProductTiles {
+    static constexpr u32 OUTPUTS = PAIR ? 8 : 16;
+    u32 tiles, turns, strips, out, epilogue;
+    const float *bias;
+    void *y;
+
+    DEVICE_MEMBER bool find(u32 tile, u32 turn, u64 (&rows)[2], u32 &strip) const {
+        const u32 first = tile * OUTPUTS + lane() / 4;
+        rows[0] = smaller(first, out - 1);
+        rows[1] = PAIR ? out + rows[0] : smaller(first + 8, out - 1);
+        strip = turn * warps() + warp();
+        return strip < strips;
+    }
+    DEVICE_MEMBER u32 x_row(u32) const { return 0; }
+    DEVICE_MEMBER float factor(u32) const { return 1.0f; }
+    template <typename Total> DEVICE_MEMBER void write(u32 tile, u32 row, u32 place, Total total) const {
+        const u32 output = tile * OUTPUTS + place;
+        if (place >= OUTPUTS || output >= out) return;
+        if (PAIR) {
+            ((T *)y)[(u64)row * out + output] = narrow<T>(silu(total(place)) * total(place + 8));
+        } else {
+            finish<T>(total(place), bias, y, epilogue, row, output, out);
+        }
+    }
+};
+
+// in is a multiple of 256. Any grid of up to 16 warps.
+template <typename Strip, typename T, u32 ROWS, bool NORM, bool PAIR>
+DEVICE void quantized_strips(const u8 *weight, const void *input, const float *norm_weight, float epsilon,
+                             const float *bias, void *y, u32 epilogue, u32 rows, u32 in, u32 out) {
+    DYNAMIC_SHARED(shared);
+    typedef ProductTiles<T, PAIR> Tiles;
+    const u32 strips = in / STRIP;
+    const Tiles work = {(out + Tiles::OUTPUTS - 1) / Tiles::OUTPUTS, (strips + warps() - 1) / warps(), strips, out,
+                        epilogue, bias, y};
+    multiply_tiles<Strip, ROWS>(weight, (u64)(PAIR ? 2 : 1) * out * in, in, rows, work, [&] {
+        wait_for_producers();
+        start_consumers();
+        return quantize_rows<T, NORM, (ROWS > 1 ? 2 : 1), 2>(input, norm_weight, epsilon, shared, rows, in);
+    });
+}
+#endif
+
 // ---- weights back in a dense format -------------------------------------------------------------------------------
 
 // dense: (blocks * 256) T. Any grid.
@@ -207,10 +172,10 @@ template <typename T> DEVICE void dequantize_q4_k(const u8 *weight, T *dense, u6
     start_consumers();
     u64 stride = (u64)blocks() * threads();
     for (u64 index = (u64)block() * threads() + thread(); index < weight_blocks * 8; index += stride) {
-        const u8 *source = weight + index / 8 * Q4_K_BYTES;
         u32 piece = index % 8;
-        Q4KScales scales = q4_k_scales(load16(source), piece / 2);
-        words4 quants = load16(source + 16 + piece * 16);
+        u64 weights = weight_blocks * Q4_K_WEIGHTS;
+        Q4KScales scales = q4_k_scales(load16(q4_k_header(weight, weights, index / 8)), piece / 2);
+        words4 quants = load16(q4_k_quants(weight, index / 8) + piece * 16);
         u32 words[4] = {quants.x, quants.y, quants.z, quants.w};
         T *target = dense + index / 8 * Q4_K_WEIGHTS + piece / 2 * 64 + piece % 2 * 16;
 #pragma unroll
@@ -252,21 +217,52 @@ template <typename T> DEVICE void dequantize_q8_0(const u8 *weight, T *dense, u6
                                                const float *bias, void *y, u32 epilogue, u32 rows, u32 in, u32 out) {  \
         quantized_rows<Format, T, ROWS, NORM>(weight, x, norm_weight, epsilon, bias, y, epilogue, rows, in, out);      \
     }
-#define QUANTIZED_FORMAT(Format, name, T, suffix)                                                                      \
+#if STRIPS
+#define STRIPS_OF(Strip, name, T, suffix, ROWS, input, NORM, end, PAIR)                                                \
+    KERNEL void BOUNDS(512, 1)                                                                                         \
+        name##_strips##ROWS##_##input##end##_##suffix(const u8 *weight, const void *x, const float *norm_weight,       \
+                                                      float epsilon, const float *bias, void *y, u32 epilogue,         \
+                                                      u32 rows, u32 in, u32 out) {                                     \
+        quantized_strips<Strip, T, ROWS, NORM, PAIR>(weight, x, norm_weight, epsilon, bias, y, epilogue, rows, in,     \
+                                                     out);                                                             \
+    }
+#define STRIPS_OF_ROWS(Strip, name, T, suffix, ROWS)                                                                   \
+    STRIPS_OF(Strip, name, T, suffix, ROWS, x, false, , false)                                                         \
+    STRIPS_OF(Strip, name, T, suffix, ROWS, hidden, true, , false)                                                     \
+    STRIPS_OF(Strip, name, T, suffix, ROWS, x, false, _swiglu, true)                                                   \
+    STRIPS_OF(Strip, name, T, suffix, ROWS, hidden, true, _swiglu, true)
+#define QUANTIZED_STRIPS(Strip, name, T, suffix)                                                                       \
+    STRIPS_OF_ROWS(Strip, name, T, suffix, 1)                                                                          \
+    STRIPS_OF_ROWS(Strip, name, T, suffix, 4)
+#else
+#define QUANTIZED_STRIPS(Strip, name, T, suffix)
+#endif
+#define QUANTIZED_FEW(Format, name, T, suffix)                                                                         \
     QUANTIZED_ROWS(Format, name, T, suffix, 1, x, false)                                                               \
     QUANTIZED_ROWS(Format, name, T, suffix, 1, hidden, true)                                                           \
     QUANTIZED_ROWS(Format, name, T, suffix, 2, x, false)                                                               \
     QUANTIZED_ROWS(Format, name, T, suffix, 2, hidden, true)                                                           \
     QUANTIZED_ROWS(Format, name, T, suffix, 4, x, false)                                                               \
-    QUANTIZED_ROWS(Format, name, T, suffix, 4, hidden, true)                                                           \
+    QUANTIZED_ROWS(Format, name, T, suffix, 4, hidden, true)
+#if STRIPS
+// Rows of Q4_K are whole strips.
+#define Q4_K_FEW(T, suffix)
+#else
+#define Q4_K_FEW(T, suffix) QUANTIZED_FEW(Q4K, q4_k, T, suffix)
+#endif
+#define DEQUANTIZE(name, T, suffix)                                                                                    \
     KERNEL void dequantize_##name##_##suffix(const u8 *weight, T *dense, u64 count) {                                  \
         dequantize_##name(weight, dense, count);                                                                       \
     }
 #define QUANTIZED(T, suffix)                                                                                           \
-    QUANTIZED_FORMAT(Q4K, q4_k, T, suffix)                                                                             \
-    QUANTIZED_FORMAT(Q80, q8_0, T, suffix)                                                                             \
+    QUANTIZED_STRIPS(Q4KStrip, q4_k, T, suffix)                                                                        \
+    QUANTIZED_STRIPS(Q80Strip, q8_0, T, suffix)                                                                        \
+    Q4_K_FEW(T, suffix)                                                                                                \
+    QUANTIZED_FEW(Q80, q8_0, T, suffix)                                                                                \
     QUANTIZED_ROWS(Q80, q8_0, T, suffix, 8, x, false)                                                                  \
-    QUANTIZED_ROWS(Q80, q8_0, T, suffix, 8, hidden, true)
+    QUANTIZED_ROWS(Q80, q8_0, T, suffix, 8, hidden, true)                                                              \
+    DEQUANTIZE(q4_k, T, suffix)                                                                                        \
+    DEQUANTIZE(q8_0, T, suffix)
 
 FOR_F32(QUANTIZED(float, f32))
 FOR_BF16(QUANTIZED(bf16, bf16))

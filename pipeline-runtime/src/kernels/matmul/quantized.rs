@@ -1,7 +1,7 @@
 //! Products of few rows and weights in ggml's block formats on a GPU, and such weights back in a dense format, for
 //! products of many rows.
 
-use pipeline_schema::DType;
+use pipeline_schema::{DType, Hardware};
 
 use super::MatmulShape;
 use super::gpu::{Epilogue, FEW_ROWS, Input, few_rows_scalar};
@@ -22,24 +22,33 @@ pub static SOURCE: Source = Source {
         PRELUDE,
         include_str!("../../gpu/quantized.cuh"),
         include_str!("rows.cuh"),
+        include_str!("quantized_rows.cuh"),
         include_str!("quantized.cu"),
     ],
 };
 
 /// Threads of a block.
 const THREADS: usize = 256;
+/// And of one that takes strips.
+pub(crate) const STRIP_THREADS: usize = 512;
 
 /// At least the shared memory that the kernels declare themselves.
 const DECLARED: usize = 1024;
+const STRIPS_DECLARED: usize = 10 * 1024;
 
 /// Bytes of a quantised row: values, scales for 32 and sums of 16, as `quantized_row_bytes` in quantized.cuh.
-fn row_bytes(in_features: usize) -> usize {
+pub(crate) fn row_bytes(in_features: usize) -> usize {
     in_features + in_features / 32 * 4 + in_features / 16 * 4
 }
 
 /// Whether [`quantized_few_rows`] takes rows of this length: one must fit a block's shared memory.
 pub fn fits_shared(device: &Device, in_features: usize) -> bool {
     row_bytes(in_features) + DECLARED <= device.chip().shared_per_block as usize
+}
+
+/// Whether tensor cores take rows of this length, in strips of 256 weights.
+pub(crate) fn takes_strips(device: &Device, in_features: usize) -> bool {
+    device.hardware() == Hardware::Cuda && in_features.is_multiple_of(256)
 }
 
 /// The most rows that one launch takes: for more, the registers do not suffice.
@@ -106,20 +115,35 @@ pub fn quantized_few_rows(device: &Device, product: &QuantizedFewRows<'_>) -> Re
     if rows == 0 || out_features == 0 {
         return Ok(());
     }
-    let row_bytes = row_bytes(in_features);
-    let most = (device.chip().shared_per_block as usize).saturating_sub(DECLARED) / row_bytes.max(1);
     assert!(
         fits_shared(device, in_features),
         "quantized_few_rows: a row of {in_features} does not fit a block's shared memory"
     );
-    let warps = THREADS / device.chip().warp as usize;
-    let tasks = if swiglu { out_features } else { out_features.div_ceil(2) };
-    let blocks = tasks.div_ceil(warps).min(2 * device.chip().multiprocessors as usize);
-    let at_once = most.min(rows_at_once(format));
+    let row_bytes = row_bytes(in_features);
+    let strips = takes_strips(device, in_features);
+    let most = |declared: usize| {
+        let room = (device.chip().shared_per_block as usize).saturating_sub(declared);
+        (room / row_bytes.max(1)).max(1)
+    };
+    let multiprocessors = device.chip().multiprocessors as usize;
+    // Tensor cores take 16 weight rows at a time, otherwise a warp takes two.
+    let (at_once, blocks, threads) = if strips {
+        let tiles = out_features.div_ceil(if swiglu { 8 } else { 16 });
+        (most(STRIPS_DECLARED).min(4), tiles.min(multiprocessors), STRIP_THREADS)
+    } else {
+        let tasks = if swiglu { out_features } else { out_features.div_ceil(2) };
+        let warps = THREADS / device.chip().warp as usize;
+        (most(DECLARED).min(rows_at_once(format)), tasks.div_ceil(warps).min(2 * multiprocessors), THREADS)
+    };
     for first in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - first);
-        let kernel = format!("{}_rows{}_{name}_{}", format.name(), count.next_power_of_two(), suffix(dtype));
-        let launch = Launch::new(device, &SOURCE, &kernel).grid(blocks, 1, 1).threads(THREADS);
+        let (way, end) = match (strips, swiglu) {
+            (true, true) => (if count == 1 { "strips1" } else { "strips4" }.to_owned(), "_swiglu"),
+            (true, false) => (if count == 1 { "strips1" } else { "strips4" }.to_owned(), ""),
+            (false, _) => (format!("rows{}", count.next_power_of_two()), ""),
+        };
+        let kernel = format!("{}_{way}_{name}{end}_{}", format.name(), suffix(dtype));
+        let launch = Launch::new(device, &SOURCE, &kernel).grid(blocks, 1, 1).threads(threads);
         let launch = launch.shared(count * row_bytes).buffer(weight);
         let launch = launch.address(x.address() + (first * in_features * x_size) as u64);
         let launch = launch.address(norm_weight).float(epsilon).address(bias.map_or(0, Buffer::address));

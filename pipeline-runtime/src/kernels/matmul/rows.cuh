@@ -18,9 +18,11 @@ DEVICE void finish(float sum, const float *bias, void *y, u32 epilogue, u32 row,
     }
 }
 
-// One over the root mean square of `count` rows from hidden on, in each thread: up to ABREAST rows, so that enough reads
-// are under way. Contains a barrier.
+// So many rows are normed side by side, so that enough reads are under way.
 constexpr u32 ABREAST = 4;
+
+// One over the root mean square of `count` rows from hidden on, in each thread. Contains a barrier.
+template <u32 ABREAST>
 DEVICE void row_factors(const float *hidden, float epsilon, u32 count, u32 in, float (&factors)[ABREAST]) {
     SHARED float partial[ABREAST][32];
     float sums[ABREAST] = {};

@@ -89,10 +89,10 @@ impl QuantizedFormat {
         [self, QuantizedFormat::Q80].into_iter().find(fits)
     }
 
-    /// The parts of a block that lie apart on a device, in the order in which they lie there: `Q4_K` as it is; of
-    /// `Q8_0`, whose 34 bytes align to nothing, first the quants of all blocks, then the scales of all.
+    /// The parts of a block that lie apart on a device, in the order in which they lie there: first the quants of all
+    /// blocks, so that they begin at multiples of their size, then what scales them, of all blocks.
     pub(crate) fn sections(self) -> &'static [Range<usize>] {
-        const Q4_K: &[Range<usize>] = std::slice::from_ref(&(0..144));
+        const Q4_K: &[Range<usize>] = &[16..144, 0..16];
         const Q8_0: &[Range<usize>] = &[2..34, 0..2];
         match self {
             QuantizedFormat::Q4K => Q4_K,
@@ -102,9 +102,6 @@ impl QuantizedFormat {
 
     /// One of the [`sections`](Self::sections) of ggml's blocks.
     pub(crate) fn section(self, blocks: &[u8], section: &Range<usize>) -> Vec<u8> {
-        if section.len() == self.block_bytes() {
-            return blocks.to_vec();
-        }
         blocks.chunks_exact(self.block_bytes()).flat_map(|block| &block[section.clone()]).copied().collect()
     }
 

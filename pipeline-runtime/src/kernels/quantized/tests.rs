@@ -69,7 +69,10 @@ fn packing_moves_scales_behind_quants() {
     let packed = QuantizedFormat::Q80.pack(&blocks);
     let expected = [&blocks[2..34], &blocks[36..68], &blocks[..2], &blocks[34..36]].concat();
     assert_eq!(packed, expected);
-    assert_eq!(QuantizedFormat::Q4K.pack(&[7; 288]), [7; 288]);
+    let blocks: Vec<u8> = (0..288).map(|byte| (byte % 251) as u8).collect();
+    let packed = QuantizedFormat::Q4K.pack(&blocks);
+    let expected = [&blocks[16..144], &blocks[160..288], &blocks[..16], &blocks[144..160]].concat();
+    assert_eq!(packed, expected);
 }
 
 #[test]

@@ -211,13 +211,6 @@ DEVICE u64 shared_add(u64 *address, u64 value) {
     return atomicAdd(address, value);
 #endif
 }
-DEVICE void shared_min(u32 *address, u32 value) {
-#if AMD
-    __hip_atomic_fetch_min(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
-#else
-    atomicMin(address, value);
-#endif
-}
 
 // What the block shares.
 struct Choice {
@@ -257,22 +250,30 @@ DEVICE u32 block_count(bool present) {
 #endif
 }
 
-// The first token of the row whose penalised score is the highest.
-OUTLINED u32 first_highest(const Scores &scores, const float *maxima, u32 groups, u32 vocabulary, float highest) {
-    if (thread() == 0) shared.listed = NO_TOKEN, shared.token = NO_TOKEN;
-    barrier();
-#pragma unroll 1
-    for (u32 group = thread(); group < groups; group += threads()) {
-        if (maxima[group] == highest) {
-            shared_min(&shared.listed, group);
-            break;
-        }
+DEVICE u32 warp_min(u32 value) {
+#pragma unroll
+    for (u32 mask = WARP / 2; mask > 0; mask /= 2) value = smaller(value, across(value, mask));
+    return value;
+}
+
+// The first token of the row whose penalised score is the highest, in shared.token. By the first warp alone.
+DEVICE void first_highest(const Scores &scores, const float *maxima, u32 groups, u32 vocabulary) {
+    float best = -INFINITE;
+    u32 first = NO_TOKEN;
+#pragma unroll 8
+    for (u32 group = lane(); group < groups; group += WARP) {
+        float score = maxima[group];
+        if (first == NO_TOKEN || score > best) best = score, first = group;
     }
-    barrier();
-    u32 token = shared.listed * GROUP + thread();
-    if (thread() < GROUP && token < vocabulary && scores.penalised(token) == highest) shared_min(&shared.token, token);
-    barrier();
-    return shared.token;
+    float highest = warp_max(best);
+    u32 group = warp_min(best == highest ? first : NO_TOKEN), token = NO_TOKEN;
+#pragma unroll
+    for (u32 part = 0; part < GROUP / WARP; part++) {
+        u32 candidate = group * GROUP + part * WARP + lane();
+        if (candidate < vocabulary && scores.penalised(candidate) == highest) token = smaller(token, candidate);
+    }
+    token = warp_min(token);
+    if (lane() == 0) shared.token = token;
 }
 
 // Whether a short list decides, and then the token in shared.token. k: how many of the greatest scores the list must
@@ -624,29 +625,37 @@ KERNEL void BOUNDS(1024, 1)
     if (slot >= slot_count) return;
     Scores scores = {logits + (u64)row * vocabulary, seen ? seen + (u64)slot * words : nullptr,
                      parameters.repetition_penalty, parameters.temperature};
-    u64 place = (u64)(step % capacity) * rows + row, drawn = random ? random[place] : 0;
-    float best = -INFINITE, top = -INFINITE, sum = 0.0f;
+    // Where the likeliest token is chosen, a warp is enough: barriers would cost more than a few hundred reads.
+    bool likeliest = parameters.temperature == 0.0f;
+    if (likeliest && warp() != 0) return;
+    u32 together = likeliest ? WARP : threads();
+    u64 place = (u64)(step % capacity) * rows + row;
+    float top = -INFINITE, sum = 0.0f;
 #pragma unroll 1
-    for (u32 group = thread(); group < groups; group += threads()) best = maximum(best, maxima[group]);
-#pragma unroll 1
-    for (u32 part = thread(); part < parts; part += threads()) {
+    for (u32 part = thread(); part < parts; part += together) {
         top = maximum(top, partial[((u64)row * parts + part) * 2]);
     }
-    best = block_max(best, bests);
-    top = block_max(top, tops);
+    top = likeliest ? warp_max(top) : block_max(top, tops);
 #pragma unroll 1
-    for (u32 part = thread(); part < parts; part += threads()) {
+    for (u32 part = thread(); part < parts; part += together) {
         const float *source = partial + ((u64)row * parts + part) * 2;
         if (source[1] > 0.0f) sum += source[1] * exponential(source[0] - top);
     }
-    sum = block_sum(sum, totals);
+    sum = likeliest ? warp_sum(sum) : block_sum(sum, totals);
 
     bool valid = top > -INFINITE && top < INFINITE;
-    if (valid) {
-        float highest = parameters.temperature > 0.0f ? scores.warm(best) : INFINITE;
+    if (valid && likeliest) {
+        first_highest(scores, maxima, groups, vocabulary);
+    } else if (valid) {
+        float best = -INFINITE;
+#pragma unroll 1
+        for (u32 group = thread(); group < groups; group += threads()) best = maximum(best, maxima[group]);
+        float highest = scores.warm(block_max(best, bests));
         if (!(highest > -INFINITE && highest < INFINITE)) {
-            first_highest(scores, maxima, groups, vocabulary, best);
+            // A temperature near zero.
+            if (warp() == 0) first_highest(scores, maxima, groups, vocabulary);
         } else {
+            u64 drawn = random ? random[place] : 0;
             bool whole = parameters.top_k == 0 || parameters.top_k >= vocabulary;
             bool listable = !whole || parameters.removable > 0.0 || parameters.least_weight > 0;
             const u64 *weights = all_weights && whole ? all_weights + (u64)row * groups : nullptr;

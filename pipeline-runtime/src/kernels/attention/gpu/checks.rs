@@ -34,10 +34,10 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
             }
         }
     }
-    for sequences in [1, 16] {
-        checks.push(decode_speed(device, sequences)?);
+    for (sequences, length) in [(1, 8192), (16, 8192), (1, 32768)] {
+        checks.push(decode_speed(device, sequences, length)?);
     }
-    for length in [512, 2048] {
+    for length in [512, 2048, 8192] {
         checks.push(prefill_speed(device, length)?);
     }
     Ok(checks)
@@ -112,19 +112,18 @@ impl Repeated {
     }
 }
 
-/// A step of sequences of 8192 tokens, whose caches the device's does not hold.
-fn decode_speed(device: &Device, sequences: usize) -> Result<Check> {
-    const LENGTH: usize = 8192;
+/// A step of sequences of this length, whose caches the device's does not hold.
+fn decode_speed(device: &Device, sequences: usize, length: usize) -> Result<Check> {
     let AttentionShape { heads, kv_heads, head_dim, .. } = REAL;
-    let bytes = sequences * LENGTH * 2 * kv_heads * head_dim * DType::BF16.size();
+    let bytes = sequences * length * 2 * kv_heads * head_dim * DType::BF16.size();
     let layers = (4 * device.chip().l2 as usize).div_ceil(bytes).max(2);
-    let cache = Repeated::new(device, layers, sequences, LENGTH)?;
+    let cache = Repeated::new(device, layers, sequences, length)?;
     // The last token is the one that is appended: what the page has of it already.
     let width = kv_heads * head_dim;
-    let [keys, values] = [&cache.keys, &cache.values].map(|cached| &cached[(LENGTH - 1) * width..]);
+    let [keys, values] = [&cache.keys, &cache.values].map(|cached| &cached[(length - 1) * width..]);
     let query = random(heads * head_dim, 2);
     let (qkv, numbers) = upload(device, &[&query, keys, values].concat().repeat(sequences), DType::BF16)?;
-    let positions = device.upload(&vec![LENGTH as u32 - 1; sequences])?;
+    let positions = device.upload(&vec![length as u32 - 1; sequences])?;
     let slots = device.upload(&(0..sequences as u32).collect::<Vec<_>>())?;
     let nothing = device.zeros(4)?;
     let output = poisoned(device, sequences * heads * head_dim, DType::BF16)?;
@@ -139,7 +138,7 @@ fn decode_speed(device: &Device, sequences: usize) -> Result<Check> {
     step(0)?;
     let found = download(device, &output, sequences * heads * head_dim, DType::BF16)?;
     let expected = cache.twin(&numbers[..heads * head_dim]).repeat(sequences);
-    let case = format!("bf16, {sequences} sequences of {LENGTH}");
+    let case = format!("bf16, {sequences} sequences of {length}");
     let check = Check::compare("decode_attention", case, &found, &expected, 1.2e-2);
     let mut turn = 0;
     let microseconds = time(device, 5, 20, || {
@@ -151,22 +150,37 @@ fn decode_speed(device: &Device, sequences: usize) -> Result<Check> {
 
 /// A prompt of this length.
 fn prefill_speed(device: &Device, length: usize) -> Result<Check> {
-    let AttentionShape { heads, head_dim, .. } = REAL;
+    let AttentionShape { heads, kv_heads, head_dim, .. } = REAL;
     let width = heads * head_dim;
-    let cache = Repeated::new(device, 1, 1, length)?;
+    // As many copies of all that is read as the device's cache does not hold.
+    let bytes = length * (heads + 2 * kv_heads) * head_dim * DType::BF16.size();
+    let copies = (4 * device.chip().l2 as usize).div_ceil(bytes).max(2);
+    let cache = Repeated::new(device, copies, 1, length)?;
     let (query, numbers) = upload(device, &random(length * width, 2), DType::BF16)?;
+    let mut queries = vec![query];
+    while queries.len() < copies {
+        let copy = device.allocate(queries[0].bytes())?;
+        device.copy(&copy, 0, &queries[0], 0, copy.bytes())?;
+        queries.push(copy);
+    }
     let output = poisoned(device, length * width, DType::BF16)?;
     let sequences = device.upload(&[0, length as u32, 0, length as u32])?;
-    let run =
-        || prefill(device, &query, &output, length, &sequences, 1, cache.layer(0), None, REAL, DType::BF16);
-    run()?;
+    let run = |turn: usize| {
+        let (query, cache) = (&queries[turn % copies], cache.layer(turn));
+        prefill(device, query, &output, length, &sequences, 1, cache, None, REAL, DType::BF16)
+    };
+    run(0)?;
     // The twin of the last queries only: it is slow.
     let last = (length - 8) * width;
     let found = download(device, &output, length * width, DType::BF16)?;
     let expected = cache.twin(&numbers[last..]);
     let case = format!("bf16, a prompt of {length}");
     let check = Check::compare("prefill_attention", case, &found[last..], &expected, 1.2e-2);
-    let microseconds = time(device, 5, 20, run)?;
+    let mut turn = 0;
+    let microseconds = time(device, 5, 20, || {
+        turn += 1;
+        run(turn)
+    })?;
     // Two products over the lower triangle.
     let operations = (2 * 2 * width * length * (length + 1) / 2) as f64;
     Ok(check.timed(microseconds, Work::Operations(operations, DType::BF16)))

@@ -100,7 +100,8 @@ where
         let vocabulary = self.model.vocabulary();
         // All prompts together visit the whole vocabulary, so that routing is spread over the experts; they differ, or
         // sequences would visit the same experts.
-        let token = |index: usize| (index * 7919 % vocabulary) as u32;
+        let stride = if vocabulary.is_multiple_of(7919) { 1 } else { 7919 };
+        let token = |index: usize| (index * stride % vocabulary) as u32;
         let sequences = (0..batch).map(|sequence| (sequence..sequence + prompt).map(token).collect());
         let prepared = TokenSequences { continues: vec![true; batch], sequences: sequences.collect() };
         let plan = GenerationPlan {

@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Layers of that shape
     #[arg(long, default_value_t = 1)]
     layers: usize,
+    /// Tokens of the vocabulary, instead of those of the shape: the output layer becomes smaller or larger
+    #[arg(long, value_name = "N")]
+    vocabulary: Option<usize>,
     /// The number format of the weights that are not quantised
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: WeightFormat,
@@ -100,7 +103,7 @@ impl Preset {
         }
     }
 
-    fn config(self, layers: usize) -> ModelConfig {
+    fn config(self, layers: usize, vocabulary: Option<usize>) -> ModelConfig {
         let sizes = match self {
             Preset::Mixtral8x7b => json!({
                 "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
@@ -131,14 +134,16 @@ impl Preset {
         };
         let Value::Object(mut fields) = sizes else { unreachable!("the sizes are an object") };
         fields.insert("num_hidden_layers".to_owned(), layers.into());
+        if let Some(vocabulary) = vocabulary {
+            fields.insert("vocab_size".to_owned(), vocabulary.into());
+        }
         ModelConfig::from_json(&fields).expect("the presets are configurations")
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let dtype = DType::from(arguments.dtype);
-    let config = arguments.preset.config(arguments.layers);
-    arguments.check(&config)?;
+    let config = arguments.config()?;
     let device = Device::open(arguments.device)?;
     // The other side makes its model while ours is made.
     let peer = arguments.peer.as_deref().map(|python| Peer::start(python, arguments)).transpose()?;
@@ -158,8 +163,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 impl Arguments {
-    /// What is asked for must be possible.
-    fn check(&self, config: &ModelConfig) -> Outcome {
+    /// The configuration of the model that is asked for, which must be possible.
+    fn config(&self) -> Result<ModelConfig, Box<dyn std::error::Error>> {
         if self.device.hardware == Hardware::Cpu && matches!(self.dtype, WeightFormat::F16) {
             return Err("the processor has no arithmetic in f16; expected one of `f32`, `bf16`".into());
         }
@@ -168,12 +173,22 @@ impl Arguments {
             let names = "`--turns`, `--tokens`, `--prompt`, `--prefill` and `--batch`";
             return Err(format!("{names} must be at least 1").into());
         }
+        if let Some(vocabulary @ ..2) = self.vocabulary {
+            return Err(format!("`--vocabulary` is {vocabulary}, expected at least 2 tokens").into());
+        }
+        let config = self.preset.config(self.layers, self.vocabulary);
         let context = config.attention().map_or(0, |attention| attention.context);
         let longest = self.prefill.iter().copied().max().unwrap_or(0);
         if longest.max(self.prompt.saturating_add(new_tokens(self))) > context {
             return Err(format!("the context of the preset is {context} tokens").into());
         }
-        Ok(())
+        Ok(config)
+    }
+
+    /// The size of the vocabulary where it is not that of the preset.
+    fn other_vocabulary(&self) -> Option<usize> {
+        let of_preset = self.preset.config(self.layers, None).vocab_size();
+        self.vocabulary.filter(|&vocabulary| Some(vocabulary) != of_preset)
     }
 }
 

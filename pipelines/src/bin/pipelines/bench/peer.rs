@@ -23,8 +23,10 @@ impl Peer {
     /// Starts it. Its model is not made yet.
     pub(super) fn start(python: &Path, arguments: &Arguments) -> Result<Peer, Box<dyn std::error::Error>> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/transformers_decode.py");
+        let vocabulary = arguments.vocabulary.map(|tokens| format!("--vocabulary={tokens}"));
         let mut process = Command::new(python)
             .arg(script)
+            .args(vocabulary)
             .args(["--serve", "--preset", arguments.preset.name()])
             .args(["--layers", &arguments.layers.to_string()])
             .args(["--dtype", DType::from(arguments.dtype).name()])

@@ -77,7 +77,8 @@ impl Report<'_> {
         let mut out = std::io::stdout().lock();
         if self.arguments.json {
             let circumstances = json!({
-                "preset": preset.name(), "layers": layers, "dtype": self.dtype, "device": device,
+                "preset": preset.name(), "layers": layers, "vocabulary": arguments.other_vocabulary(),
+                "dtype": self.dtype, "device": device,
                 "prompt": prompt, "turns": turns, "bytes_per_token": self.bytes,
                 "quantize": arguments.quantize.map(QuantizedFormat::name), "error_to_f32": self.error,
                 "roof": roof.name(), "roof_gb_per_s": speed, "peer": peer.map(Peer::about),
@@ -85,9 +86,13 @@ impl Report<'_> {
             return Ok(writeln!(out, "{circumstances}")?);
         }
         let name = preset.name();
+        let vocabulary = match arguments.other_vocabulary() {
+            Some(tokens) => format!(" with a vocabulary of {tokens}"),
+            None => String::new(),
+        };
         writeln!(
             out,
-            "{name} x {layers} in {} on {device}, prompt {prompt}, {turns} turns, medians",
+            "{name} x {layers}{vocabulary} in {} on {device}, prompt {prompt}, {turns} turns, medians",
             self.dtype
         )?;
         if let (Some(format), Some(error)) = (arguments.quantize, self.error) {
