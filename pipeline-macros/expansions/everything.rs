@@ -16,17 +16,14 @@ where
 }
 #[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
-    #[cfg(rust_analyzer)]
-    use renamed::pipelines::__private::words::{
-        keys::{arch as _, task as _, hardware as _, dtype as _, route as _, custom as _},
-        arch::moe as _,
-        task::{},
-        hardware::rocm as _,
-        dtype::bf16 as _,
-        custom::{infer as _, format as _},
-        param::{default as _, range as _, default as _, default as _, default as _},
-    };
     use renamed::pipelines::__private;
+    #[cfg(rust_analyzer)]
+    __private::look_up! {
+        { arch = sparse, task = crate ::tasks::Rhyme, hardware = rocm, dtype = bf16,
+        crate = renamed::pipelines, route = self::route, custom(infer, format), } {
+        default = 1, range = 0..= 2 } { default = ["\n\n", "END"] } { default = 1.25 } {
+        default = true }
+    }
     #[automatically_derived]
     impl<'a, T: Send + Sync, const N: usize> __private::Declaration for Poet<'a, T, N>
     where
@@ -36,7 +33,6 @@ const _: () = {
         type Task = crate::tasks::Rhyme;
         const NAME: &'static __private::str = "Poet";
         const HARDWARE: &'static [__private::Hardware] = &[__private::Hardware::Rocm];
-        const MODEL: __private::Option<__private::DeclaredModel> = __private::None;
         const DTYPE: __private::Option<__private::DType> = __private::Some(
             __private::DType::BF16,
         );

@@ -1,21 +1,17 @@
 struct Storyteller(Vec<u8>);
 #[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
 const _: () = {
-    #[cfg(rust_analyzer)]
-    use ::pipelines::__private::words::{
-        keys::{arch as _, format as _, custom as _, dtpye as _},
-        arch::moe as _,
-        custom::preprocess as _,
-    };
     use ::pipelines::__private;
+    #[cfg(rust_analyzer)]
+    __private::look_up! {
+        { arch = moe, format = crate ::format, custom(preprocess), dtpye = bf16 }
+    }
     #[automatically_derived]
     impl __private::Declaration for Storyteller {
         type Architecture = __private::arch::Moe;
         type Task = __private::task::TextGeneration;
         const NAME: &'static __private::str = "Storyteller";
         const HARDWARE: &'static [__private::Hardware] = &[];
-        const MODEL: __private::Option<__private::DeclaredModel> = __private::None;
-        const DTYPE: __private::Option<__private::DType> = __private::None;
         fn configure(
             &self,
             _parameters: &mut __private::ParametersOf<Self>,

@@ -9,7 +9,6 @@ use syn::Error;
 
 use crate::error::{self, Errors};
 use crate::parse::item::without_params;
-use crate::parse::words::Words;
 use crate::parse::{Arguments, Declared};
 use crate::{expand, validate};
 
@@ -37,7 +36,7 @@ pub(crate) fn guarded(item: TokenStream, expand: impl FnOnce(TokenStream) -> Tok
 
 fn declare(arguments: TokenStream, item: TokenStream, manifest_directory: Option<&Path>) -> TokenStream {
     let mut errors = Errors::new();
-    let words = arguments.clone();
+    let mut words = vec![arguments.clone()];
     let arguments = Arguments::parse(arguments, &mut errors);
     let mut declared = match Declared::parse(item, &mut errors) {
         Ok(declared) => declared,
@@ -48,11 +47,10 @@ fn declare(arguments: TokenStream, item: TokenStream, manifest_directory: Option
             return quote!(#item #error);
         }
     };
-    let words = Words::of(words, std::mem::take(&mut declared.params));
+    words.append(&mut declared.params);
     let code = match validate::validate(&arguments, declared, words, manifest_directory, &mut errors) {
         Ok(pipeline) => expand::expand(&pipeline),
         Err(outline) => expand::stub(&outline),
     };
-    let errors = errors.into_compile_errors();
-    quote!(#code #errors)
+    [code, errors.into_compile_errors()].into_iter().collect()
 }

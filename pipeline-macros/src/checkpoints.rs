@@ -9,7 +9,7 @@ use pipeline_schema::Problem;
 use pipeline_schema::checkpoint::{Checkpoint, snapshot};
 
 /// Length and time of the last change of a file, where it exists.
-type Stamp = Option<(u64, SystemTime)>;
+pub(crate) type Stamp = Option<(u64, SystemTime)>;
 
 struct Entry {
     checkpoint: Arc<Checkpoint>,
@@ -61,7 +61,7 @@ fn files(checkpoint: &Checkpoint) -> impl Iterator<Item = PathBuf> {
     [directory.to_owned()].into_iter().chain(beside).chain(checkpoint.tracked().to_vec()).chain(weights)
 }
 
-fn stamp(path: &Path) -> Stamp {
+pub(crate) fn stamp(path: &Path) -> Stamp {
     let metadata = path.metadata().ok()?;
     Some((metadata.len(), metadata.modified().ok()?))
 }

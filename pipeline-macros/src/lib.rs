@@ -140,3 +140,10 @@ pub fn pipeline(arguments: TokenStream, item: TokenStream) -> TokenStream {
 pub fn __words(_: TokenStream) -> TokenStream {
     words::words().into()
 }
+
+/// What an editor finds at the words of a declaration, for generated code alone.
+#[doc(hidden)]
+#[proc_macro]
+pub fn __look_up(attributes: TokenStream) -> TokenStream {
+    words::look_up(attributes.into()).into()
+}

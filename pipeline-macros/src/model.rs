@@ -4,8 +4,6 @@ use pipeline_schema::{ArchitectureSpec, DType, Hardware, TaskSpec};
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::{Attribute, Expr, ItemStruct, LitBool, LitStr, Member, Path, Type};
 
-use crate::parse::words::Words;
-
 /// A declaration in which no rule is broken.
 pub(crate) struct Pipeline {
     pub(crate) outline: Outline,
@@ -22,8 +20,8 @@ pub(crate) struct Outline {
     pub(crate) item: ItemStruct,
     /// The tokens to emit for it.
     pub(crate) written: TokenStream,
-    /// What an editor looks up.
-    pub(crate) words: Words,
+    /// Where an editor finds words: what stands in the parentheses of the attribute, and of every `#[param]`.
+    pub(crate) words: Vec<TokenStream>,
     pub(crate) crate_path: Path,
     pub(crate) architecture: Architecture,
     pub(crate) task: Task,

@@ -1,12 +1,13 @@
 //! A documented item for every word that a declaration may use, made from the tables: what an editor completes and shows.
+//! Declarations name these items where they stand in words.
 
 use pipeline_schema::{ArchitectureSpec, DType, Hardware, TaskSpec, arch};
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote, quote_spanned};
 
 use crate::model::StageName;
 use crate::parse::keys::{Key, PARAM_KEYS, PIPELINE_KEYS};
-use crate::parse::words::identifier;
+use crate::parse::words::{LISTS, Words, identifier};
 
 /// The modules that [`LISTS`](crate::parse::words::LISTS) names. A word stands for the type, the variant or the trait that
 /// it means; a key has nothing of the kind.
@@ -27,6 +28,24 @@ pub(crate) fn words() -> TokenStream {
         pub mod custom { pub use ::pipeline_runtime::stage::{#custom}; }
         pub mod param { #params }
     }
+}
+
+/// Names the item of every word in the module of its list, where an editor finds what a complete word means and what an
+/// incomplete one can become; a list is there as soon as its key is.
+///
+/// `attributes` are braces around what stands in the parentheses of `#[pipeline(...)]`, and then of every `#[param(...)]`.
+pub(crate) fn look_up(attributes: TokenStream) -> TokenStream {
+    let mut attributes = attributes.into_iter().filter_map(|token| match token {
+        TokenTree::Group(braces) => Some(braces.stream()),
+        _ => None,
+    });
+    let words = Words::of(attributes.next().unwrap_or_default(), attributes);
+    let span = Span::mixed_site();
+    let lists = LISTS.iter().zip(&words.0).filter_map(|(list, words)| {
+        let (list, words) = (Ident::new(list, span), words.as_ref()?);
+        Some(quote_spanned!(span=> #list::{#(#words as _),*}))
+    });
+    quote_spanned!(span=> use __private::words::{#(#lists),*};)
 }
 
 /// What some architecture does in this version, each task once.

@@ -162,9 +162,9 @@ pub trait Declaration: Sized {
     /// Where the pipeline may run, the most wanted first.
     const HARDWARE: &'static [Hardware];
     /// The model, where one is declared.
-    const MODEL: Option<DeclaredModel>;
+    const MODEL: Option<DeclaredModel> = None;
     /// The number format of the weights, where one is declared.
-    const DTYPE: Option<DType>;
+    const DTYPE: Option<DType> = None;
     /// The pipelines that are its parts.
     const PARTS: &'static [DeclaredPart<PartsOf<Self>>] = &[];
 

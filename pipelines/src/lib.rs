@@ -3,6 +3,7 @@
 // Ready-made pipelines are declared here as they would be anywhere else.
 extern crate self as pipelines;
 
+mod alike;
 pub mod prelude;
 pub mod ready;
 
@@ -59,6 +60,8 @@ pub mod __private {
     pub use core::result::Result::Ok;
     pub use std::vec::Vec;
 
+    pub use crate::__pipeline as pipeline;
+    pub use pipeline_macros::__look_up as look_up;
     pub use pipeline_runtime::declared::{set, set_within};
     pub use pipeline_runtime::parts::{
         DeclaredPart, LoadableAsPart, check_hardware, check_needed, check_task,

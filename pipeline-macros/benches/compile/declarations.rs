@@ -38,7 +38,7 @@ use pipelines::declared::{{self, set, set_within}};
 use pipelines::parts::LoadableAsPart;
 use pipelines::prelude::*;
 use pipelines::task::TextGeneration;
-use pipelines::{{Declared, DeclaredModel, InfersByDefault}};
+use pipelines::{{Declared, InfersByDefault}};
 
 {EMPTY}"
     );
@@ -63,8 +63,6 @@ impl Declaration for {TELLER} {
 
     const NAME: &'static str = "{TELLER}";
     const HARDWARE: &'static [Hardware] = &[Hardware::Cuda, Hardware::Rocm, Hardware::Cpu];
-    const MODEL: Option<DeclaredModel> = None;
-    const DTYPE: Option<DType> = None;
 
     fn configure(&self, parameters: &mut ParametersOf<Self>) -> Result<()> {
         set(&mut parameters.num_active_experts, &self.num_active_experts)?;

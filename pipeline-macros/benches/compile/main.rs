@@ -13,7 +13,7 @@ use std::time::Duration;
 use self::scratch::Scratch;
 
 /// How often every side is measured.
-const TURNS: usize = 11;
+const TURNS: usize = 25;
 
 fn main() {
     let named: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

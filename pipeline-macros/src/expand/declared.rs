@@ -3,9 +3,9 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Type, WhereClause};
+use syn::{Token, Type, WhereClause};
 
-use super::{at, stages};
+use super::{at, ends, stages};
 use crate::model::{Default, DefaultValue, Field, Outline, Pipeline, Role, StageBody};
 
 pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
@@ -13,17 +13,22 @@ pub(super) fn declared(pipeline: &Pipeline) -> TokenStream {
     let ident = &item.ident;
     let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
     let where_clause = bounds(where_clause, &pipeline.fields);
-    let values = pipeline.fields.iter().map(initial_value);
+    let values = values(pipeline);
     let unlisted = stages::unlisted(&pipeline.outline);
     quote_spanned! {at(ident.span())=>
         #[automatically_derived]
         #unlisted
         impl #impl_generics __private::Declared for #ident #ty_generics #where_clause {
             fn declared() -> Self {
-                Self { #(#values,)* }
+                Self { #values }
             }
         }
     }
+}
+
+/// Every field with its default.
+pub(super) fn values(pipeline: &Pipeline) -> TokenStream {
+    pipeline.fields.iter().map(initial_value).collect()
 }
 
 /// Whether every field has a default for certain.
@@ -92,7 +97,8 @@ fn always_has_default(ty: &Type) -> bool {
 
 fn initial_value(field: &Field) -> TokenStream {
     let Field { member, conditions, role, ty } = field;
-    let at_type = at(ty.span());
+    let (first, last) = ends(ty);
+    let at_type = at(first.join(last).unwrap_or(first));
     let value = match role {
         Role::Own => quote_spanned!(at_type=> ::core::default::Default::default()),
         Role::Param(param) => match &param.default {
@@ -100,7 +106,8 @@ fn initial_value(field: &Field) -> TokenStream {
             None => quote_spanned!(at_type=> __private::None),
         },
     };
-    quote_spanned!(at_type=> #(#conditions)* #member: #value)
+    let name = quote_spanned!(at_type=> #(#conditions)* #member:);
+    [name, value, Token![,](at_type).to_token_stream()].into_iter().collect()
 }
 
 fn default_value(default: &Default, at_type: Span) -> TokenStream {

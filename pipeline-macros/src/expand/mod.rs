@@ -3,14 +3,16 @@
 mod declaration;
 mod declared;
 mod parts;
+mod plain;
 mod stages;
 mod stub;
 mod tracking;
 mod words;
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote_spanned;
+use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned;
+use syn::{PathArguments, Type, TypePath};
 
 use crate::model::{Architecture, Outline, Pipeline};
 
@@ -18,16 +20,21 @@ pub(crate) use stub::stub;
 
 /// The struct as written, and what makes it a pipeline.
 pub(crate) fn expand(pipeline: &Pipeline) -> TokenStream {
-    let declaration = declaration::declaration(pipeline);
-    let declared = declared::declared(pipeline);
-    let loadable = declared::loadable_as_part(&pipeline.outline, declared::has_defaults(pipeline));
-    let stages = stages::stages(&pipeline.outline);
-    let tracking = tracking::tracking(pipeline);
-    let parts = parts::checks(pipeline);
-    wrap(
-        &pipeline.outline,
-        quote_spanned!(at(Span::call_site())=> #tracking #declaration #declared #loadable #stages #parts),
-    )
+    let impls = plain::plain(pipeline).unwrap_or_else(|| impls(pipeline));
+    wrap(&pipeline.outline, [tracking::tracking(pipeline), impls].into_iter().collect())
+}
+
+/// The impls of any pipeline.
+fn impls(pipeline: &Pipeline) -> TokenStream {
+    let outline = &pipeline.outline;
+    let impls = [
+        declaration::declaration(pipeline),
+        declared::declared(pipeline),
+        declared::loadable_as_part(outline, declared::has_defaults(pipeline)),
+        stages::stages(outline),
+        parts::checks(pipeline),
+    ];
+    impls.into_iter().collect()
 }
 
 /// Puts the struct before the impls, and those where their names disturb nothing.
@@ -40,8 +47,8 @@ fn wrap(outline: &Outline, impls: TokenStream) -> TokenStream {
         #written
         #[allow(deprecated, trivial_bounds, unexpected_cfgs, unused_qualifications)]
         const _: () = {
-            #words
             use #crate_path::__private;
+            #words
             #impls
         };
     }
@@ -56,6 +63,25 @@ fn home(outline: &Outline) -> Span {
             at(path.segments.last().map_or_else(|| path.span(), |last| last.ident.span()))
         }
     }
+}
+
+/// Where the first and the last token of a type are.
+///
+/// Of a path, as nearly every type is, that is known without its tokens.
+fn ends(ty: &Type) -> (Span, Span) {
+    if let Type::Path(TypePath { qself: None, path, .. }) = ty
+        && let (Some(first), Some(last)) = (path.segments.first(), path.segments.last())
+    {
+        let first = path.leading_colon.map_or(first.ident.span(), |colon| colon.spans[0]);
+        match &last.arguments {
+            PathArguments::None => return (first, last.ident.span()),
+            PathArguments::AngleBracketed(arguments) => return (first, arguments.gt_token.span),
+            PathArguments::Parenthesized(_) => {}
+        }
+    }
+    let mut spans = ty.to_token_stream().into_iter().map(|token| token.span());
+    let first = spans.next().expect("a type has tokens");
+    (first, spans.last().unwrap_or(first))
 }
 
 /// Where generated code is located: at the user's token, resolved like the rest of what is generated.

@@ -8,17 +8,17 @@ use super::at;
 use crate::model::{Architecture, Part, Pipeline};
 
 /// `Declaration::PARTS`. A name that is no part is reported on it, a type that is no pipeline on that.
-pub(super) fn constant(parts: &[Part]) -> TokenStream {
-    let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return TokenStream::new() };
+pub(super) fn constant(parts: &[Part]) -> Option<TokenStream> {
+    let (first, last) = (parts.first()?, parts.last()?);
     let span = at(first.name.span().join(last.name.span()).unwrap_or(first.name.span()));
     let declared = parts.iter().map(|Part { name, pipeline }| {
         let text = name.to_string();
         let slot = quote_spanned!(at(name.span())=> |parts| &mut parts.#name);
         quote_spanned!(at(pipeline.span())=> __private::DeclaredPart::of::<#pipeline>(#text, #slot))
     });
-    quote_spanned! {span=>
+    Some(quote_spanned! {span=>
         const PARTS: &'static [__private::DeclaredPart<__private::PartsOf<Self>>] = &[#(#declared),*];
-    }
+    })
 }
 
 /// A constant for each check, so that one does not hide another. The loader checks a generic declaration: here

@@ -11,15 +11,7 @@ pub(crate) fn stub(outline: &Outline) -> TokenStream {
     let ident = &outline.item.ident;
     let span = at(ident.span());
     let (impl_generics, ty_generics, where_clause) = outline.item.generics.split_for_impl();
-    let none = || quote_spanned!(span=> __private::None);
-    let declaration = declaration::implementation(
-        outline,
-        quote_spanned!(span=> &[]),
-        none(),
-        none(),
-        TokenStream::new(),
-        &[],
-    );
+    let declaration = declaration::implementation(outline, &[], TokenStream::new(), TokenStream::new());
     let loadable = declared::loadable_as_part(outline, true);
     let stages = outline.stages.iter().map(|stage| match (&stage.body, stage.name) {
         (StageBody::Custom(_), _) => TokenStream::new(),

@@ -4,7 +4,11 @@ use darling::ast::{MetaNameValueInvalidExpr, NestedMeta};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::parse::discouraged::Speculative;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Meta, MetaNameValue, Path, Result, Token};
+use syn::{
+    Error, Expr, ExprArray, ExprLit, ExprPath, ExprRange, Ident, Meta, MetaNameValue, Path, RangeLimits,
+    Result, Token,
+};
+use syn::{bracketed, token};
 
 /// What stands between commas. What cannot be parsed ends at the next comma, so that it hides nothing after it.
 pub(super) struct Items(pub(super) Vec<Result<NestedMeta>>);
@@ -62,8 +66,39 @@ impl Items {
 /// `key = value`, where darling would make `-1` one literal, which has no place for all of it.
 fn key_value(input: ParseStream<'_>) -> Result<NestedMeta> {
     let path = input.call(Path::parse_mod_style)?;
-    let (eq_token, value) = (input.parse()?, input.parse()?);
+    let (eq_token, value) = (input.parse()?, value(input)?);
     Ok(NestedMeta::Meta(Meta::NameValue(MetaNameValue { path, eq_token, value })))
+}
+
+/// A value. Nearly every one is a literal, a word, a list of them or a range between literals, and is read as that alone:
+/// to try all that an expression can begin with would take most of the time of reading an attribute.
+fn value(input: ParseStream<'_>) -> Result<Expr> {
+    let Some((first, after)) = input.cursor().token_tree() else { return input.parse() };
+    let ends = after.eof() || after.punct().is_some_and(|(punct, _)| punct.as_char() == ',');
+    let is_literal = matches!(first, TokenTree::Literal(_));
+    let attrs = Vec::new();
+    if is_literal && ends {
+        literal(input)
+    } else if is_literal && input.peek2(Token![..=]) {
+        let start = Some(Box::new(literal(input)?));
+        let limits = RangeLimits::Closed(input.parse()?);
+        let end = Some(Box::new(value(input)?));
+        Ok(Expr::Range(ExprRange { attrs, start, limits, end }))
+    } else if ends && input.peek(Ident) {
+        let path = Path::from(input.parse::<Ident>()?);
+        Ok(Expr::Path(ExprPath { attrs, qself: None, path }))
+    } else if ends && input.peek(token::Bracket) {
+        let list;
+        let bracket_token = bracketed!(list in input);
+        let elems = list.parse_terminated(value, Token![,])?;
+        Ok(Expr::Array(ExprArray { attrs, bracket_token, elems }))
+    } else {
+        input.parse()
+    }
+}
+
+fn literal(input: ParseStream<'_>) -> Result<Expr> {
+    Ok(Expr::Lit(ExprLit { attrs: Vec::new(), lit: input.parse()? }))
 }
 
 /// The tokens before the next comma outside `<...>`.

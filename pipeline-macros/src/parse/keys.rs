@@ -70,27 +70,27 @@ pub(crate) fn names(keys: &'static [Key]) -> impl Iterator<Item = &'static str> 
 }
 
 /// One `key`, `key = value` or `key(...)`.
-pub(crate) struct Entry(NestedMeta);
+pub(crate) struct Entry {
+    /// The key as it is written.
+    name: String,
+    item: NestedMeta,
+}
 
 impl Entry {
     /// The key with its place.
     pub(crate) fn key(&self) -> &Path {
-        match &self.0 {
-            NestedMeta::Meta(meta) => meta.path(),
-            NestedMeta::NameValueInvalidExpr(meta) => &meta.path,
-            NestedMeta::Lit(_) => unreachable!("a value without a key is no entry"),
-        }
+        key(&self.item)
     }
 
     /// The value of `key = value`; `example` says what could stand there.
     pub(crate) fn value(&self, example: &str) -> Result<&Expr> {
-        match &self.0 {
+        match &self.item {
             NestedMeta::Meta(Meta::NameValue(meta)) => Ok(&meta.value),
             NestedMeta::NameValueInvalidExpr(meta) if !meta.value.is_empty() => {
                 Err(Error::new_spanned(&meta.value, format!("this is not a value; write `{example}`")))
             }
             _ => {
-                let key = key_name(self.key());
+                let key = &self.name;
                 Err(Error::new_spanned(self.key(), format!("`{key}` needs a value; write `{example}`")))
             }
         }
@@ -98,7 +98,7 @@ impl Entry {
 
     /// The tokens after `key =`, whatever they are.
     pub(crate) fn value_tokens(&self) -> Option<TokenStream> {
-        match &self.0 {
+        match &self.item {
             NestedMeta::Meta(Meta::NameValue(meta)) => Some(meta.value.to_token_stream()),
             NestedMeta::NameValueInvalidExpr(meta) => Some(meta.value.clone()),
             _ => None,
@@ -107,7 +107,7 @@ impl Entry {
 
     /// The tokens in the parentheses of `key(...)`.
     pub(crate) fn list(&self) -> Option<&TokenStream> {
-        match &self.0 {
+        match &self.item {
             NestedMeta::Meta(Meta::List(meta)) => Some(&meta.tokens),
             _ => None,
         }
@@ -133,7 +133,7 @@ impl Entries {
                     let example = keys[0].name;
                     errors.push(value, format!("a value without a key; {instead}, as in `{example} = ...`"));
                 }
-                Ok(item) => entries.push(Entry(item)),
+                Ok(item) => entries.push(Entry { name: key_name(key(&item)), item }),
                 Err(error) => errors.add(error),
             }
         }
@@ -142,7 +142,7 @@ impl Entries {
 
     /// Takes every entry of a key.
     pub(crate) fn all(&mut self, key: &str) -> Vec<Entry> {
-        self.entries.extract_if(.., |entry| key_name(entry.key()) == key).collect()
+        self.entries.extract_if(.., |entry| entry.name == key).collect()
     }
 
     /// Takes the one entry of a key.
@@ -165,8 +165,7 @@ impl Entries {
     ) -> Vec<T> {
         let mut found = Vec::new();
         self.entries.retain(|entry| {
-            let name = key_name(entry.key());
-            let passes = if names(keys).any(|key| key == name) { None } else { test(entry) };
+            let passes = if names(keys).any(|key| key == entry.name) { None } else { test(entry) };
             let stays = passes.is_none();
             found.extend(passes);
             stays
@@ -177,11 +176,19 @@ impl Entries {
     /// A key is one of those that the attribute takes.
     pub(crate) fn check_unknown(&mut self, keys: &'static [Key], errors: &mut Errors) {
         self.unknown(keys, |entry| {
-            let name = key_name(entry.key());
-            let instead = suggest::instead(&name, names(keys));
+            let name = &entry.name;
+            let instead = suggest::instead(name, names(keys));
             errors.push(entry.key(), format!("unknown key `{name}`; {instead}"));
             Some(())
         });
+    }
+}
+
+fn key(item: &NestedMeta) -> &Path {
+    match item {
+        NestedMeta::Meta(meta) => meta.path(),
+        NestedMeta::NameValueInvalidExpr(meta) => &meta.path,
+        NestedMeta::Lit(_) => unreachable!("a value without a key is no entry"),
     }
 }
 

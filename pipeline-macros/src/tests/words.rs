@@ -115,3 +115,18 @@ fn words_are_found_by_any_name() {
         [Some(3), Some(0), Some(0), Some(0), None, None, None]
     );
 }
+
+#[test]
+fn a_word_names_its_item() {
+    let attributes = quote!({ arch = sparse, hardware = [nvidia], task = }{ default = 0.8, ra });
+    let expected = quote! {
+        use __private::words::{
+            keys::{arch as _, hardware as _, task as _},
+            arch::{moe as _},
+            task::{},
+            hardware::{cuda as _},
+            param::{default as _, ra as _}
+        };
+    };
+    assert_eq!(crate::words::look_up(attributes).to_string(), expected.to_string());
+}

@@ -1,11 +1,14 @@
 //! What the declaring crate calls `pipelines`.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use proc_macro2::{Ident, Span};
-use quote::quote_spanned;
+use syn::Token;
 
+use crate::checkpoints::{self, Stamp};
 use crate::parse::Arguments;
 
 /// The path of the crate that generated code refers to: the user's tokens, or located at the struct's name.
@@ -16,12 +19,28 @@ pub(super) fn crate_path(
 ) -> syn::Path {
     arguments.crate_path.clone().unwrap_or_else(|| {
         let span = Span::mixed_site().located_at(name.span());
-        let manifest =
-            manifest_directory.and_then(|directory| fs::read_to_string(directory.join("Cargo.toml")).ok());
-        let renamed = manifest.as_deref().and_then(renamed).unwrap_or_else(|| "pipelines".to_owned());
-        let krate = Ident::new(&renamed, span);
-        syn::parse2(quote_spanned!(span=> ::#krate)).expect("`::pipelines` is a path")
+        let renamed = manifest_directory.and_then(|directory| cached(directory.join("Cargo.toml")));
+        let renamed = renamed.as_deref().unwrap_or("pipelines");
+        let krate = Ident::new(renamed, span);
+        syn::Path { leading_colon: Some(Token![::](span)), ..krate.into() }
     })
+}
+
+/// By manifest, what [`renamed`] says of it.
+static RENAMED: Mutex<BTreeMap<PathBuf, (Stamp, Option<String>)>> = Mutex::new(BTreeMap::new());
+
+/// The manifest is read for the first declaration of a crate, and when it has changed: an editor goes on expanding.
+fn cached(manifest: PathBuf) -> Option<String> {
+    let stamp = checkpoints::stamp(&manifest);
+    let mut names = RENAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((before, name)) = names.get(&manifest)
+        && *before == stamp
+    {
+        return name.clone();
+    }
+    let name = fs::read_to_string(&manifest).ok().as_deref().and_then(renamed);
+    names.insert(manifest, (stamp, name.clone()));
+    name
 }
 
 /// The name that a manifest gives to the package `pipelines`, where it depends on it by another:

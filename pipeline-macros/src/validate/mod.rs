@@ -20,7 +20,6 @@ use proc_macro2::{Ident, TokenStream};
 use self::words::{Certainty, Named};
 use crate::error::Errors;
 use crate::model::{Architecture, Outline, Pipeline, Task};
-use crate::parse::words::Words;
 use crate::parse::{Arguments, Declared};
 
 /// A parameter as declared, for the rules, and where it stands.
@@ -36,7 +35,7 @@ struct DeclaredValue {
 pub(crate) fn validate(
     arguments: &Arguments,
     declared: Declared,
-    words: Words,
+    words: Vec<TokenStream>,
     manifest_directory: Option<&Path>,
     errors: &mut Errors,
 ) -> Result<Pipeline, Box<Outline>> {

@@ -183,6 +183,10 @@ fn words_complete_and_explain_themselves() {
         assert!(said.contains(expected), "{arguments}: {said}");
     }
 
+    let told = "\npub fn told(story: <Storyteller as Format>::Output) -> usize {\n    story.te|xt.len()\n}\n";
+    let said = editor.hover(&(declaration("arch = moe", "") + told));
+    assert!(said.contains("moe::generation::Generation"), "an editor knows what a pipeline gives: {said}");
+
     for (arguments, fields) in [
         ("", ""),
         ("ar", ""),
