@@ -3,7 +3,7 @@
 // Ready-made pipelines are declared here as they would be anywhere else.
 extern crate self as pipelines;
 
-mod alike;
+mod plain;
 pub mod prelude;
 pub mod ready;
 

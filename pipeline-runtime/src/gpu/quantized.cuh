@@ -61,12 +61,13 @@ DEVICE u32 quantize4(const float *values, float factor) {
 
 // ---- Q4_K ---------------------------------------------------------------------------------------------------------
 
-// Scales and minima of the two blocks that bytes 32 j to 32 j + 31 hold.
-struct Q4KScales {
+// What two blocks of 32 weights are multiplied with, and what is taken from them.
+struct BlockScales {
     float scale[2], minimum[2];
 };
 
-DEVICE Q4KScales q4_k_scales(const words4 &header, u32 j) {
+// Of the two blocks that bytes 32 j to 32 j + 31 hold.
+DEVICE BlockScales q4_k_scales(const words4 &header, u32 j) {
     const u32 shift = j % 2 * 16, first = header.y >> shift, second = header.z >> shift, third = header.w >> shift;
     // The last four blocks have four bits of each behind the others, and the upper two where those of the first have room.
     const bool late = j >= 2;
@@ -79,7 +80,7 @@ DEVICE Q4KScales q4_k_scales(const words4 &header, u32 j) {
 }
 
 // The product of piece 0 to 7 of a block of 256 weights, which begins at element `first`, with a row of x.
-DEVICE float q4_k_product(const words4 &quants, const Q4KScales &scales, u32 piece, const QuantizedRows &x, u32 row,
+DEVICE float q4_k_product(const words4 &quants, const BlockScales &scales, u32 piece, const QuantizedRows &x, u32 row,
                           u32 first) {
     // 16 weights of one block in the lower halves, 16 of the next in the upper.
     u32 place = first + piece / 2 * 64 + piece % 2 * 16;

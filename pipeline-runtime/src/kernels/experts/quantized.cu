@@ -47,7 +47,7 @@ struct Q4K {
     }
     template <u32 ROWS>
     DEVICE_MEMBER void add(const QuantizedRows &x, u32 piece, const u32 (&inputs)[ROWS], float (&sums)[ROWS]) const {
-        Q4KScales scales = q4_k_scales(header, piece % 8 / 2);
+        BlockScales scales = q4_k_scales(header, piece % 8 / 2);
 #pragma unroll
         for (u32 row = 0; row < ROWS; row++) {
             sums[row] += q4_k_product(quants, scales, piece % 8, x, inputs[row], piece / 8 * Q4_K_WEIGHTS);

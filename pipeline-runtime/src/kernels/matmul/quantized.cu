@@ -20,7 +20,7 @@ struct Q4K {
 
     // Rows beyond the last are the last again: no branch keeps them from overlapping.
     template <u32 ROWS> DEVICE_MEMBER void add(const QuantizedRows &x, u32 piece, u32 rows, float (&sums)[ROWS]) const {
-        Q4KScales scales = q4_k_scales(header, piece % 8 / 2);
+        BlockScales scales = q4_k_scales(header, piece % 8 / 2);
 #pragma unroll
         for (u32 row = 0; row < ROWS; row++) {
             u32 x_row = smaller(row, rows - 1);
@@ -174,7 +174,7 @@ template <typename T> DEVICE void dequantize_q4_k(const u8 *weight, T *dense, u6
     for (u64 index = (u64)block() * threads() + thread(); index < weight_blocks * 8; index += stride) {
         u32 piece = index % 8;
         u64 weights = weight_blocks * Q4_K_WEIGHTS;
-        Q4KScales scales = q4_k_scales(load16(q4_k_header(weight, weights, index / 8)), piece / 2);
+        BlockScales scales = q4_k_scales(load16(q4_k_header(weight, weights, index / 8)), piece / 2);
         words4 quants = load16(q4_k_quants(weight, index / 8) + piece * 16);
         u32 words[4] = {quants.x, quants.y, quants.z, quants.w};
         T *target = dense + index / 8 * Q4_K_WEIGHTS + piece / 2 * 64 + piece % 2 * 16;

@@ -32,9 +32,8 @@ const THREADS: usize = 256;
 /// And of one that takes strips.
 pub(crate) const STRIP_THREADS: usize = 512;
 
-/// At least the shared memory that the kernels declare themselves.
-const DECLARED: usize = 1024;
-const STRIPS_DECLARED: usize = 10 * 1024;
+/// The most rows that tensor cores take at once.
+const STRIP_ROWS: usize = 4;
 
 /// Bytes of a quantised row: values, scales for 32 and sums of 16, as `quantized_row_bytes` in quantized.cuh.
 pub(crate) fn row_bytes(in_features: usize) -> usize {
@@ -43,7 +42,13 @@ pub(crate) fn row_bytes(in_features: usize) -> usize {
 
 /// Whether [`quantized_few_rows`] takes rows of this length: one must fit a block's shared memory.
 pub fn fits_shared(device: &Device, in_features: usize) -> bool {
-    row_bytes(in_features) + DECLARED <= device.chip().shared_per_block as usize
+    rows_in_shared(device, in_features) > 0
+}
+
+/// How many quantised rows fit beside what the kernels declare themselves, at most.
+fn rows_in_shared(device: &Device, in_features: usize) -> usize {
+    let declared = if takes_strips(device, in_features) { 10 * 1024 } else { 1024 };
+    (device.chip().shared_per_block as usize).saturating_sub(declared) / row_bytes(in_features).max(1)
 }
 
 /// Whether tensor cores take rows of this length, in strips of 256 weights.
@@ -82,7 +87,7 @@ pub struct QuantizedFewRows<'a> {
 }
 
 /// The product of few rows, bound by reading the weights. They are read once for as many rows as fit a block's shared
-/// memory, of `Q4_K` 4 at most, of `Q8_0` 8.
+/// memory: 4 at most, of `Q8_0` without tensor cores 8.
 ///
 /// # Panics
 /// Where a buffer is too small for the shape, the shape does not fit the format, [`fits_shared`] denies the rows, there
@@ -121,27 +126,24 @@ pub fn quantized_few_rows(device: &Device, product: &QuantizedFewRows<'_>) -> Re
     );
     let row_bytes = row_bytes(in_features);
     let strips = takes_strips(device, in_features);
-    let most = |declared: usize| {
-        let room = (device.chip().shared_per_block as usize).saturating_sub(declared);
-        (room / row_bytes.max(1)).max(1)
-    };
     let multiprocessors = device.chip().multiprocessors as usize;
     // Tensor cores take 16 weight rows at a time, otherwise a warp takes two.
-    let (at_once, blocks, threads) = if strips {
+    let (most, blocks, threads) = if strips {
         let tiles = out_features.div_ceil(if swiglu { 8 } else { 16 });
-        (most(STRIPS_DECLARED).min(4), tiles.min(multiprocessors), STRIP_THREADS)
+        (STRIP_ROWS, tiles.min(multiprocessors), STRIP_THREADS)
     } else {
         let tasks = if swiglu { out_features } else { out_features.div_ceil(2) };
         let warps = THREADS / device.chip().warp as usize;
-        (most(DECLARED).min(rows_at_once(format)), tasks.div_ceil(warps).min(2 * multiprocessors), THREADS)
+        (rows_at_once(format), tasks.div_ceil(warps).min(2 * multiprocessors), THREADS)
     };
+    let at_once = most.min(rows_in_shared(device, in_features));
     for first in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - first);
-        let (way, end) = match (strips, swiglu) {
-            (true, true) => (if count == 1 { "strips1" } else { "strips4" }.to_owned(), "_swiglu"),
-            (true, false) => (if count == 1 { "strips1" } else { "strips4" }.to_owned(), ""),
-            (false, _) => (format!("rows{}", count.next_power_of_two()), ""),
+        let way = match strips {
+            true => format!("strips{}", if count == 1 { 1 } else { STRIP_ROWS }),
+            false => format!("rows{}", count.next_power_of_two()),
         };
+        let end = if strips && swiglu { "_swiglu" } else { "" };
         let kernel = format!("{}_{way}_{name}{end}_{}", format.name(), suffix(dtype));
         let launch = Launch::new(device, &SOURCE, &kernel).grid(blocks, 1, 1).threads(threads);
         let launch = launch.shared(count * row_bytes).buffer(weight);

@@ -1,21 +1,21 @@
 // What weights in the formats of quantized.cuh are multiplied with, and their products with few rows on tensor cores.
 
-// Quantises x (rows, in) T, or the RMS norm of x f32, to shared memory, ABREAST rows side by side, TOGETHER eights of
-// which a lane reads at once. Ends with a barrier.
-template <typename T, bool NORM, u32 ABREAST, u32 TOGETHER>
+// Quantises x (rows, in) T, or the RMS norm of x f32, to shared memory: AT_ONCE rows side by side, of which a lane has
+// TOGETHER eights under way. Ends with a barrier.
+template <typename T, bool NORM, u32 AT_ONCE, u32 TOGETHER>
 DEVICE QuantizedRows quantize_rows(const void *input, const float *norm_weight, float epsilon, u8 *shared, u32 rows,
                                    u32 in) {
     i8 *values = (i8 *)shared;
     float *scales = (float *)(shared + rows * in), *sums = scales + rows * (in / 32);
-    for (u32 first = 0; first < rows; first += ABREAST) {
-        u32 count = smaller(ABREAST, rows - first);
-        SHARED float shared_factors[ABREAST];
+    for (u32 first = 0; first < rows; first += AT_ONCE) {
+        u32 count = smaller(AT_ONCE, rows - first);
+        SHARED float shared_factors[AT_ONCE];
         if (NORM) {
-            float factors[ABREAST];
+            float factors[AT_ONCE];
             row_factors((const float *)input + (u64)first * in, epsilon, count, in, factors);
             if (thread() == 0) {
 #pragma unroll
-                for (u32 part = 0; part < ABREAST; part++) shared_factors[part] = factors[part];
+                for (u32 part = 0; part < AT_ONCE; part++) shared_factors[part] = factors[part];
             }
             barrier();
         }
@@ -118,7 +118,7 @@ struct Q4KStrip {
                       words.w >> shift & 0x0f0f0f0fu};
     }
     // Of blocks 2 t and 2 t + 1.
-    DEVICE_MEMBER Q4KScales scales(u32 half) const { return q4_k_scales(header[half], lane() % 4); }
+    DEVICE_MEMBER BlockScales scales(u32 half) const { return q4_k_scales(header[half], lane() % 4); }
     static constexpr bool MINIMA = true;
 };
 
@@ -141,7 +141,7 @@ struct Q80Strip {
     DEVICE_MEMBER static u32 own_turn() { return lane() / 8; }
     DEVICE_MEMBER static bool holds_own() { return lane() / 4 % 2 == lane() % 4 / 2; }
     DEVICE_MEMBER words4 weights(u32 half, u32 turn) const { return quants[half][turn]; }
-    DEVICE_MEMBER Q4KScales scales(u32 half) const {
+    DEVICE_MEMBER BlockScales scales(u32 half) const {
         return {{low(scale[half], f16{}), high(scale[half], f16{})}, {0.0f, 0.0f}};
     }
     static constexpr bool MINIMA = false;
@@ -173,7 +173,7 @@ DEVICE void add_strip(const Strip &strip, const QuantizedRows &x, u32 number, u3
                              shown ? own[row].w : 0);
         }
     }
-    const Q4KScales scales[2] = {strip.scales(0), strip.scales(1)};
+    const BlockScales scales[2] = {strip.scales(0), strip.scales(1)};
 #pragma unroll
     for (u32 row = 0; row < ROWS; row++) {
         const u32 x_row = first_row + smaller(row, rows - 1);

@@ -22,19 +22,19 @@ DEVICE void finish(float sum, const float *bias, void *y, u32 epilogue, u32 row,
 constexpr u32 ABREAST = 4;
 
 // One over the root mean square of `count` rows from hidden on, in each thread. Contains a barrier.
-template <u32 ABREAST>
-DEVICE void row_factors(const float *hidden, float epsilon, u32 count, u32 in, float (&factors)[ABREAST]) {
-    SHARED float partial[ABREAST][32];
-    float sums[ABREAST] = {};
+template <u32 ROWS>
+DEVICE void row_factors(const float *hidden, float epsilon, u32 count, u32 in, float (&factors)[ROWS]) {
+    SHARED float partial[ROWS][32];
+    float sums[ROWS] = {};
     if (in % 8 == 0) {
         for (u32 index = thread() * 8; index < in; index += threads() * 8) {
-            float values[ABREAST][8];
+            float values[ROWS][8];
 #pragma unroll
-            for (u32 row = 0; row < ABREAST; row++) {
+            for (u32 row = 0; row < ROWS; row++) {
                 if (row < count) load8(hidden + (u64)row * in + index, values[row]);
             }
 #pragma unroll
-            for (u32 row = 0; row < ABREAST; row++) {
+            for (u32 row = 0; row < ROWS; row++) {
 #pragma unroll
                 for (u32 part = 0; part < 8; part++) {
                     if (row < count) sums[row] += values[row][part] * values[row][part];
@@ -44,21 +44,21 @@ DEVICE void row_factors(const float *hidden, float epsilon, u32 count, u32 in, f
     } else {
         for (u32 index = thread(); index < in; index += threads()) {
 #pragma unroll
-            for (u32 row = 0; row < ABREAST; row++) {
+            for (u32 row = 0; row < ROWS; row++) {
                 float value = row < count ? hidden[(u64)row * in + index] : 0.0f;
                 sums[row] += value * value;
             }
         }
     }
 #pragma unroll
-    for (u32 row = 0; row < ABREAST; row++) {
+    for (u32 row = 0; row < ROWS; row++) {
         if (row >= count) continue;
         sums[row] = warp_sum(sums[row]);
         if (lane() == 0) partial[row][warp()] = sums[row];
     }
     barrier();
 #pragma unroll
-    for (u32 row = 0; row < ABREAST; row++) {
+    for (u32 row = 0; row < ROWS; row++) {
         float total = 0.0f;
         for (u32 index = 0; row < count && index < warps(); index++) total += partial[row][index];
         factors[row] = reciprocal_root(total / (float)in + epsilon);

@@ -1,4 +1,4 @@
-//! What is alike in nearly all declarations.
+//! A pipeline as nearly all are: the impls that the attribute leaves to the compiler to put together.
 
 /// What the attribute makes of a struct that is not generic, whose fields all have a default for certain, with an
 /// architecture and a task of the tables that does every stage.
