@@ -7,14 +7,21 @@ use half::{bf16, f16};
 use pipeline_schema::{DType, Hardware};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::{Buffer, Device};
 use crate::error::Result;
 
 /// `length` values between -1 and 1.
 pub fn random(length: usize, seed: u64) -> Vec<f32> {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    (0..length).map(|_| generator.random_range(-1.0..1.0)).collect()
+    const CHUNK: usize = 1 << 16;
+    let mut values = vec![0.0; length];
+    values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, values)| {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        generator.set_stream(chunk as u64);
+        values.fill_with(|| generator.random_range(-1.0..1.0));
+    });
+    values
 }
 
 /// A buffer that holds `values` rounded to `dtype`, and those rounded values.
@@ -25,12 +32,12 @@ pub fn upload(device: &Device, values: &[f32], dtype: DType) -> Result<(Buffer, 
     match dtype {
         DType::F32 => Ok((device.upload(values)?, values.to_vec())),
         DType::BF16 => {
-            let rounded: Vec<bf16> = values.iter().map(|&value| bf16::from_f32(value)).collect();
-            Ok((device.upload(&rounded)?, rounded.iter().map(|value| value.to_f32()).collect()))
+            let rounded: Vec<bf16> = values.par_iter().map(|&value| bf16::from_f32(value)).collect();
+            Ok((device.upload(&rounded)?, rounded.par_iter().map(|value| value.to_f32()).collect()))
         }
         DType::F16 => {
-            let rounded: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
-            Ok((device.upload(&rounded)?, rounded.iter().map(|value| value.to_f32()).collect()))
+            let rounded: Vec<f16> = values.par_iter().map(|&value| f16::from_f32(value)).collect();
+            Ok((device.upload(&rounded)?, rounded.par_iter().map(|value| value.to_f32()).collect()))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Attention as it is defined.
 
+use rayon::prelude::*;
+
 use super::{AttentionSequence, AttentionShape};
 
 /// Each query and head by itself, in `f64`: the scalar twin of [`attention`](super::attention).
@@ -28,15 +30,16 @@ pub fn attention_scalar(
                     let product = |i| f64::from(query[start + i]) * f64::from(sequence.keys[at(key, i)]);
                     f64::from(shape.scale) * (0..head_dim).map(product).sum::<f64>()
                 };
-                let scores: Vec<f64> = seen.iter().map(|&key| score(key)).collect();
+                let scores: Vec<f64> = seen.par_iter().map(|&key| score(key)).collect();
                 let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let sum: f64 = scores.iter().map(|score| (score - highest).exp()).sum();
-                for i in 0..head_dim {
-                    let weighted = seen.iter().zip(&scores).map(|(&key, score)| {
-                        (score - highest).exp() * f64::from(sequence.values[at(key, i)])
-                    });
-                    output[start + i] = if sum > 0.0 { (weighted.sum::<f64>() / sum) as f32 } else { 0.0 };
-                }
+                let weights: Vec<f64> = scores.iter().map(|score| (score - highest).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                output[start..start + head_dim].par_iter_mut().enumerate().for_each(|(i, output)| {
+                    let value = |key| f64::from(sequence.values[at(key, i)]);
+                    let weighted: f64 =
+                        seen.iter().zip(&weights).map(|(&key, weight)| weight * value(key)).sum();
+                    *output = if sum > 0.0 { (weighted / sum) as f32 } else { 0.0 };
+                });
             }
         }
     }

@@ -263,6 +263,9 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
             (17, 24, 40, 2, 4),
             (32, 136, 72, 8, 32),
             (33, 72, 200, 2, 40),
+            // Tiles with places for half of a block's warps only, through many stages.
+            (40, 64, 4096, 2, 3),
+            (90, 4096, 64, 3, 5),
             (150, 67, 51, 3, 5),
             (300, 136, 264, 2, 3),
             // More tiles of places than go through the weights together.

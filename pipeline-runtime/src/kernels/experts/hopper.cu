@@ -200,11 +200,16 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
             assignment at = assign(number, row_tiles, column_tiles);
             const row_tile rows = tiles[at.rows];
             if (rows.first + 64 * group >= rows.end) {
+                // No product keeps the four warps of the group together here, and one that fell behind by two phases of a
+                // stage would take the next phase for its own: one warp follows the stages, the others wait for it.
                 for (u32 step = 0; step < steps; step++) {
-                    phase_wait(shared_address(full + stage), parity);
-                    if (thread() % 128 == 0) phase_arrive(shared_address(empty + stage));
+                    if (warp() % 4 == 0) {
+                        phase_wait(shared_address(full + stage), parity);
+                        if (lane() == 0) phase_arrive(shared_address(empty + stage));
+                    }
                     if (++stage == STAGES) stage = 0, parity ^= 1;
                 }
+                asm volatile("barrier.sync %0, 128;" ::"r"(group + 1) : "memory");
                 continue;
             }
             u32 before = stage;  // the stage that the matrix units still read

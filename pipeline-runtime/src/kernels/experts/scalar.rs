@@ -1,5 +1,7 @@
 //! The layer as it is defined.
 
+use rayon::prelude::*;
+
 use super::{DROPPED, ExpertRouting, ExpertWeights, ExpertsShape};
 use crate::kernels::activation::silu_f64;
 
@@ -25,6 +27,7 @@ pub fn experts_scalar(
             }
             let expert = experts[routing.experts[slot] as usize];
             let activated: Vec<f64> = (0..intermediate)
+                .into_par_iter()
                 .map(|i| {
                     let (mut gate, mut up) = (0.0, 0.0);
                     for (k, &x) in x.iter().enumerate() {
@@ -34,11 +37,11 @@ pub fn experts_scalar(
                     silu_f64(gate) * up
                 })
                 .collect();
-            for (column, sum) in sums.iter_mut().enumerate() {
+            sums.par_iter_mut().enumerate().for_each(|(column, sum)| {
                 let down = |i: usize| expert.down.get(column * intermediate + i);
                 let product: f64 = activated.iter().enumerate().map(|(i, value)| value * down(i)).sum();
                 *sum += f64::from(routing.weights[slot]) * product;
-            }
+            });
         }
         for (output, sum) in output[token * hidden..(token + 1) * hidden].iter_mut().zip(sums) {
             *output = sum as f32;

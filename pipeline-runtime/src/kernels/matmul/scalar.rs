@@ -1,5 +1,7 @@
 //! The product as it is defined.
 
+use rayon::prelude::*;
+
 use super::{MatmulEpilogue, MatmulShape};
 use crate::kernels::MatrixRef;
 
@@ -15,17 +17,15 @@ pub fn matmul_scalar(
     shape: MatmulShape,
 ) {
     shape.check(x, weight, epilogue, y);
-    for row in 0..shape.rows {
-        for output in 0..shape.out_features {
-            let y = &mut y[row * shape.out_features + output];
-            let mut sum = epilogue.bias.map_or(0.0, |bias| f64::from(bias[output]));
-            if epilogue.accumulate {
-                sum += f64::from(*y);
-            }
-            for k in 0..shape.in_features {
-                sum += f64::from(x[row * shape.in_features + k]) * weight.get(output * shape.in_features + k);
-            }
-            *y = sum as f32;
+    y.par_iter_mut().enumerate().for_each(|(index, y)| {
+        let (row, output) = (index / shape.out_features, index % shape.out_features);
+        let mut sum = epilogue.bias.map_or(0.0, |bias| f64::from(bias[output]));
+        if epilogue.accumulate {
+            sum += f64::from(*y);
         }
-    }
+        for k in 0..shape.in_features {
+            sum += f64::from(x[row * shape.in_features + k]) * weight.get(output * shape.in_features + k);
+        }
+        *y = sum as f32;
+    });
 }
