@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::gpu::{self, ProductShape, cuda, hip};
 use crate::hardware::{Device, DeviceId};
 use crate::kernels::InstructionSet;
-use crate::kernels::check::{Check, Family, Roof, time};
+use crate::kernels::check::{Check, Roof, Runs, time};
 use crate::kernels::roof::Roofs;
 
 /// A device, or hardware of which none can be used.
@@ -119,14 +119,14 @@ pub fn roof(device: &Device) -> Result<Roof> {
     })
 }
 
-/// Runs a family's kernels on a device beside their scalar twins; `None` where it has none for this device.
+/// Runs kernels on a device beside their scalar twins; nothing where there are none for this device.
 ///
 /// # Errors
 /// A kernel does not compile, or a GPU refuses.
-pub fn check(family: &Family, device: &Device) -> Result<Option<Vec<Check>>> {
+pub fn check(runs: Runs, device: &Device) -> Result<Vec<Check>> {
     match device {
-        Device::Cpu => Ok(family.cpu.map(|run| run())),
-        Device::Gpu(device) => family.gpu.map(|run| run(device)).transpose(),
+        Device::Cpu => Ok(runs.cpu.map(|run| run()).unwrap_or_default()),
+        Device::Gpu(device) => Ok(runs.gpu.map(|run| run(device)).transpose()?.unwrap_or_default()),
     }
 }
 

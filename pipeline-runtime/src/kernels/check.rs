@@ -17,9 +17,18 @@ use crate::kernels::{
 pub struct Family {
     /// What they compute.
     pub name: &'static str,
-    /// Runs them on the processor, where they are there for it.
+    /// Every path, on small sizes.
+    pub checks: Runs,
+    /// Sizes of real models, timed.
+    pub speeds: Runs,
+}
+
+/// Kernels beside their twins.
+#[derive(Clone, Copy)]
+pub struct Runs {
+    /// On the processor, where there are any for it.
     pub cpu: Option<fn() -> Vec<Check>>,
-    /// Runs them on a GPU, where they are there for it.
+    /// On a GPU, likewise.
     pub gpu: Option<RunOnGpu>,
 }
 
@@ -28,33 +37,37 @@ pub type RunOnGpu = fn(&Device) -> Result<Vec<Check>>;
 
 /// Every kernel there is.
 pub const FAMILIES: [Family; 13] = [
-    Family {
-        name: "activation",
-        cpu: Some(cpu_checks::check_activation),
-        gpu: Some(activation::gpu::checks),
-    },
-    Family { name: "attention", cpu: Some(cpu_checks::check_attention), gpu: Some(attention::gpu::checks) },
-    Family { name: "elementwise", cpu: None, gpu: Some(elementwise::gpu::checks) },
-    Family { name: "embedding", cpu: None, gpu: Some(embedding::gpu::checks) },
-    Family { name: "experts", cpu: Some(cpu_checks::check_experts), gpu: Some(experts::gpu::checks) },
-    Family {
-        name: "quantized experts",
-        cpu: Some(cpu_checks::check_quantized_experts),
-        gpu: Some(experts::quantized::checks),
-    },
-    Family { name: "matmul", cpu: Some(cpu_checks::check_matmul), gpu: Some(matmul::gpu::checks) },
-    Family {
-        name: "quantized matmul",
-        cpu: Some(cpu_checks::check_quantized_matmul),
-        gpu: Some(matmul::quantized::checks),
-    },
-    Family { name: "norm", cpu: Some(cpu_checks::check_norm), gpu: Some(norm::gpu::checks) },
+    family("activation", Some(cpu_checks::check_activation), Some(activation::gpu::checks)),
+    family("attention", Some(cpu_checks::check_attention), Some(attention::gpu::checks))
+        .timed(Some(cpu_checks::attention_speeds), Some(attention::gpu::speeds)),
+    family("elementwise", None, Some(elementwise::gpu::checks)),
+    family("embedding", None, Some(embedding::gpu::checks)),
+    family("experts", Some(cpu_checks::check_experts), Some(experts::gpu::checks))
+        .timed(Some(cpu_checks::experts_speeds), Some(experts::gpu::speeds)),
+    family("quantized experts", Some(cpu_checks::check_quantized_experts), Some(experts::quantized::checks))
+        .timed(None, Some(experts::quantized::speeds)),
+    family("matmul", Some(cpu_checks::check_matmul), Some(matmul::gpu::checks))
+        .timed(Some(cpu_checks::matmul_speeds), Some(matmul::gpu::speeds)),
+    family("quantized matmul", Some(cpu_checks::check_quantized_matmul), Some(matmul::quantized::checks))
+        .timed(Some(cpu_checks::quantized_matmul_speeds), Some(matmul::quantized::speeds)),
+    family("norm", Some(cpu_checks::check_norm), Some(norm::gpu::checks)),
     // On a GPU it is part of attention.
-    Family { name: "rotary", cpu: Some(cpu_checks::check_rotary), gpu: None },
-    Family { name: "router", cpu: Some(cpu_checks::check_router), gpu: Some(router::gpu::checks) },
-    Family { name: "sampling", cpu: None, gpu: Some(sampling::gpu::checks) },
-    Family { name: "softmax", cpu: Some(cpu_checks::check_softmax), gpu: Some(softmax::gpu::checks) },
+    family("rotary", Some(cpu_checks::check_rotary), None),
+    family("router", Some(cpu_checks::check_router), Some(router::gpu::checks)),
+    family("sampling", None, Some(sampling::gpu::checks)).timed(None, Some(sampling::gpu::speeds)),
+    family("softmax", Some(cpu_checks::check_softmax), Some(softmax::gpu::checks)),
 ];
+
+const fn family(name: &'static str, cpu: Option<fn() -> Vec<Check>>, gpu: Option<RunOnGpu>) -> Family {
+    Family { name, checks: Runs { cpu, gpu }, speeds: Runs { cpu: None, gpu: None } }
+}
+
+impl Family {
+    const fn timed(mut self, cpu: Option<fn() -> Vec<Check>>, gpu: Option<RunOnGpu>) -> Family {
+        self.speeds = Runs { cpu, gpu };
+        self
+    }
+}
 
 /// One kernel on one size, compared with its scalar twin.
 #[derive(Clone, Debug, Serialize)]

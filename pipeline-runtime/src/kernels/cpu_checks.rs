@@ -26,6 +26,9 @@ const EXACT: f64 = 2e-5;
 /// `f32` that no cache holds: 128 MiB.
 const BEYOND_CACHES: usize = 1 << 25;
 
+/// The formats of dense weights.
+const DTYPES: [DType; 2] = [DType::F32, DType::BF16];
+
 fn scaled(length: usize, seed: u64, scale: f32) -> Vec<f32> {
     random(length, seed).into_iter().map(|value| scale * value).collect()
 }
@@ -111,10 +114,11 @@ pub(crate) fn check_attention() -> Vec<Check> {
             }
         }
     }
-    for (queries, context) in [(1, 4096), (512, 512)] {
-        checks.push(attention_speed(queries, context));
-    }
     checks
+}
+
+pub(crate) fn attention_speeds() -> Vec<Check> {
+    [(1, 4096), (512, 512)].map(|(queries, context)| attention_speed(queries, context)).into()
 }
 
 fn attention_shape(heads: usize, kv_heads: usize, head_dim: usize, window: Option<usize>) -> AttentionShape {
@@ -160,7 +164,7 @@ fn attention_speed(queries: usize, context: usize) -> Check {
 
 pub(crate) fn check_experts() -> Vec<Check> {
     let mut checks = Vec::new();
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in DTYPES {
         for (tokens, hidden, intermediate, experts_per_token, count) in
             [(1, 67, 131, 3, 5), (7, 33, 50, 2, 4), (41, 130, 197, 2, 5)]
         {
@@ -175,11 +179,12 @@ pub(crate) fn check_experts() -> Vec<Check> {
                 checks.push(Check::compare("experts", case, &output, &expected, bound(isa, dtype)));
             }
         }
-        for tokens in [1, 128] {
-            checks.push(experts_speed(tokens, dtype));
-        }
     }
     checks
+}
+
+pub(crate) fn experts_speeds() -> Vec<Check> {
+    DTYPES.iter().flat_map(|&dtype| [1, 128].map(|tokens| experts_speed(tokens, dtype))).collect()
 }
 
 /// Experts, tokens, and which of them go where.
@@ -265,7 +270,7 @@ fn experts_speed(tokens: usize, dtype: DType) -> Check {
 
 pub(crate) fn check_matmul() -> Vec<Check> {
     let mut checks = Vec::new();
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in DTYPES {
         for (rows, in_features, out_features) in [(1, 67, 5), (4, 130, 33), (9, 48, 100), (40, 257, 70)] {
             let shape = MatmulShape { rows, in_features, out_features };
             let weight = Weights::new(in_features * out_features, in_features, 1);
@@ -279,11 +284,12 @@ pub(crate) fn check_matmul() -> Vec<Check> {
                 checks.push(Check::compare("matmul", case, &y, &expected, bound(isa, dtype)));
             }
         }
-        for rows in [1, 128] {
-            checks.push(matmul_speed(rows, dtype));
-        }
     }
     checks
+}
+
+pub(crate) fn matmul_speeds() -> Vec<Check> {
+    DTYPES.iter().flat_map(|&dtype| [1, 128].map(|rows| matmul_speed(rows, dtype))).collect()
 }
 
 fn matmul_speed(rows: usize, dtype: DType) -> Check {
@@ -347,11 +353,13 @@ pub(crate) fn check_quantized_matmul() -> Vec<Check> {
                 checks.push(Check::compare("matmul", case, &y, &expected, quantized_bound(isa, rows)));
             }
         }
-        for rows in [1, 128] {
-            checks.push(quantized_matmul_speed(format, rows));
-        }
     }
     checks
+}
+
+pub(crate) fn quantized_matmul_speeds() -> Vec<Check> {
+    let speeds = |format| [1, 128].map(|rows| quantized_matmul_speed(format, rows));
+    QuantizedFormat::ALL.into_iter().flat_map(speeds).collect()
 }
 
 fn quantized_matmul_speed(format: QuantizedFormat, rows: usize) -> Check {

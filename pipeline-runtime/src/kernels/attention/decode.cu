@@ -218,12 +218,16 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         }
         fence_arrivals();
     }
-    wait_for_producers();
-    start_consumers();
+    // Where the sequences are and what the cache holds of them is older than the kernel before: pages are fetched while
+    // it still makes the new tokens.
     count_pages(step, shared.pages);
     const u32 all = shared.pages[step.rows] * items;
     const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
     const u32 start = block() * per_block, end = smaller(start + per_block, all);
+    if (warp() < 4 || start >= end) {
+        wait_for_producers();
+        start_consumers();
+    }
     if (start >= end) return;
 
     if (warp() == 4) {

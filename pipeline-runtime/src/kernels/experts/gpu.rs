@@ -275,13 +275,14 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
             checks.extend(check(device, shape, count, dtype)?);
         }
     }
-    checks.extend(speed(device, &[1, 8, 16, 32, 512, 8192])?);
     Ok(checks)
 }
 
-/// A layer of Mixtral-8x7B: eight experts with the same weights in memory of their own, two a token; for so many
-/// tokens each.
-fn speed(device: &Device, counts: &[usize]) -> Result<Vec<Check>> {
+/// How fast they are on a layer of Mixtral-8x7B: eight experts with the same weights in memory of their own, two a token.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
     const COUNT: usize = 8;
     let (hidden, intermediate, dtype) = (4096, 14_336, DType::BF16);
     let size = hidden * intermediate;
@@ -305,12 +306,12 @@ fn speed(device: &Device, counts: &[usize]) -> Result<Vec<Check>> {
         up: MatrixRef::F32(&gate_up_values[size..]),
         down: MatrixRef::F32(&down_values),
     };
-    let speed = |&tokens| speed_of(device, &weights, &[expert; COUNT], tokens);
-    counts.iter().map(speed).collect()
+    let counts = [1, 8, 16, 32, 512, 8192];
+    counts.into_iter().map(|tokens| speed(device, &weights, &[expert; COUNT], tokens)).collect()
 }
 
 /// Two experts a token, for so many tokens.
-fn speed_of(
+fn speed(
     device: &Device,
     weights: &DeviceExperts,
     twin: &[ExpertWeights<'_>],
@@ -449,6 +450,7 @@ mod tests {
     #[test]
     fn kernels_agree_with_the_scalar_twin() {
         crate::kernels::check::assert_passes(checks);
+        crate::kernels::check::assert_passes(speeds);
     }
 
     #[test]

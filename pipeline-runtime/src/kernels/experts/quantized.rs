@@ -259,9 +259,16 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
                 checks.push(check(device, format, shape, count, dtype)?);
             }
         }
-        checks.push(speed(device, format)?);
     }
     Ok(checks)
+}
+
+/// How fast they are, with the errors of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    QuantizedFormat::ALL.into_iter().map(|format| speed(device, format)).collect()
 }
 
 /// One token in a layer of Mixtral-8x7B, whose weights are a part of them again and again.
@@ -413,5 +420,6 @@ mod tests {
     #[test]
     fn kernels_agree_with_their_twins() {
         crate::kernels::check::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::speeds);
     }
 }

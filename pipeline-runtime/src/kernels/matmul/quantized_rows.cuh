@@ -85,11 +85,18 @@ DEVICE QuantizedRows quantize_rows(const void *input, const float *norm_weight, 
 constexpr u32 STRIP = 256, STRIP_ROWS = 16;
 
 // sums (16, 8) += a (16, 32) b (32, 8), of whole numbers
+#define MULTIPLY_16X8X32(type)                                                                                        \
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." type ".s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, " \
+                 "{%0, %1, %2, %3};"                                                                                  \
+                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])                                         \
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
+template <bool SIGNED>
 DEVICE void multiply_16x8x32(i32 (&sums)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+    if (SIGNED) {
+        MULTIPLY_16X8X32("s8");
+    } else {
+        MULTIPLY_16X8X32("u8");
+    }
 }
 
 // What a lane reads of a strip. Its weights come in four turns of 16 a row; in turn own_turn(), if holds_own(), they are
@@ -97,6 +104,8 @@ DEVICE void multiply_16x8x32(i32 (&sums)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32
 struct Q4KStrip {
     // Strips under way beside the products of one row, and of several.
     static constexpr u32 AHEAD[2] = {3, 2};
+    // Rows of x that are multiplied at a time: for more, the registers do not suffice.
+    static constexpr u32 ROWS = 4;
     words4 quants[2][2], header[2];
 
     DEVICE_MEMBER void load(const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in, u32 strip) {
@@ -113,17 +122,20 @@ struct Q4KStrip {
     DEVICE_MEMBER static bool holds_own() { return lane() / 8 % 2 == lane() % 4 / 2; }
     DEVICE_MEMBER words4 weights(u32 half, u32 turn) const {
         const words4 &words = quants[half][turn / 2];
-        const u32 shift = turn % 2 * 4;
-        return words4{words.x >> shift & 0x0f0f0f0fu, words.y >> shift & 0x0f0f0f0fu, words.z >> shift & 0x0f0f0f0fu,
-                      words.w >> shift & 0x0f0f0f0fu};
+        const u32 mask = turn % 2 ? 0xf0f0f0f0u : 0x0f0f0f0fu;
+        return words4{words.x & mask, words.y & mask, words.z & mask, words.w & mask};
     }
-    // Of blocks 2 t and 2 t + 1.
-    DEVICE_MEMBER BlockScales scales(u32 half) const { return q4_k_scales(header[half], lane() % 4); }
-    static constexpr bool MINIMA = true;
+    // Of blocks 2 t and 2 t + 1. Weights of the latter are 16 times what they are, in the upper halves of their bytes.
+    DEVICE_MEMBER BlockScales scales(u32 half) const {
+        BlockScales scales = q4_k_scales(header[half], lane() % 4);
+        scales.scale[1] *= 0.0625f;
+        return scales;
+    }
+    static constexpr bool SIGNED = false, MINIMA = true;
 };
 
 struct Q80Strip {
-    static constexpr u32 AHEAD[2] = {2, 2};
+    static constexpr u32 AHEAD[2] = {2, 2}, ROWS = 1;
     words4 quants[2][4];
     u32 scale[2];
 
@@ -144,7 +156,7 @@ struct Q80Strip {
     DEVICE_MEMBER BlockScales scales(u32 half) const {
         return {{low(scale[half], f16{}), high(scale[half], f16{})}, {0.0f, 0.0f}};
     }
-    static constexpr bool MINIMA = false;
+    static constexpr bool SIGNED = true, MINIMA = false;
 };
 
 // sums[row][half] += factor times the lane's part of the product of a strip with rows of x, from `first_row` on. Rows
@@ -152,109 +164,163 @@ struct Q80Strip {
 template <u32 ROWS, typename Strip>
 DEVICE void add_strip(const Strip &strip, const QuantizedRows &x, u32 number, u32 first_row, u32 rows, float factor,
                       float (&sums)[ROWS][2]) {
+    constexpr u32 PART = ROWS < Strip::ROWS ? ROWS : Strip::ROWS;
     const u32 group = lane() / 4, part = lane() % 4;
-    i32 products[ROWS][4] = {};
-    words4 own[ROWS];
 #pragma unroll
-    for (u32 row = 0; row < ROWS; row++) {
-        const u32 x_row = first_row + smaller(row, rows - 1);
-        own[row] = words4{0, 0, 0, 0};
-        if (Strip::holds_own()) own[row] = load16(x.values + x_row * x.in + number * STRIP + group * 32 + part % 2 * 16);
-    }
+    for (u32 begin = 0; begin < ROWS; begin += PART) {
+        i32 products[PART][4] = {};
+        words4 own[PART];
+        u32 x_rows[PART];
 #pragma unroll
-    for (u32 turn = 0; turn < 4; turn++) {
-        const bool shown = turn == Strip::own_turn();
-        const words4 upper = strip.weights(0, turn), lower = strip.weights(1, turn);
-#pragma unroll
-        for (u32 row = 0; row < ROWS; row++) {
-            multiply_16x8x32(products[row], upper.x, lower.x, upper.y, lower.y, shown ? own[row].x : 0,
-                             shown ? own[row].y : 0);
-            multiply_16x8x32(products[row], upper.z, lower.z, upper.w, lower.w, shown ? own[row].z : 0,
-                             shown ? own[row].w : 0);
+        for (u32 row = 0; row < PART; row++) {
+            x_rows[row] = first_row + smaller(begin + row, rows - 1);
+            own[row] = words4{0, 0, 0, 0};
+            if (!Strip::holds_own()) continue;
+            own[row] = load16(x.values + x_rows[row] * x.in + number * STRIP + group * 32 + part % 2 * 16);
         }
-    }
-    const BlockScales scales[2] = {strip.scales(0), strip.scales(1)};
 #pragma unroll
-    for (u32 row = 0; row < ROWS; row++) {
-        const u32 x_row = first_row + smaller(row, rows - 1);
-        const float2 x_scales = *(const float2 *)(x.scales + x_row * (x.in / 32) + number * 8 + part * 2);
-        float added[2];
+        for (u32 turn = 0; turn < 4; turn++) {
+            const bool shown = turn == Strip::own_turn();
+            const words4 upper = strip.weights(0, turn), lower = strip.weights(1, turn);
 #pragma unroll
-        for (u32 half = 0; half < 2; half++) {
-            added[half] = scales[half].scale[0] * x_scales.x * (float)products[row][2 * half] +
-                          scales[half].scale[1] * x_scales.y * (float)products[row][2 * half + 1];
-        }
-        if (Strip::MINIMA) {
-            const words4 of_16 = load16(x.sums + x_row * (x.in / 16) + number * 16 + part * 4);
-            const float first = from_bits(of_16.x) + from_bits(of_16.y), second = from_bits(of_16.z) + from_bits(of_16.w);
-#pragma unroll
-            for (u32 half = 0; half < 2; half++) {
-                added[half] -= scales[half].minimum[0] * first + scales[half].minimum[1] * second;
+            for (u32 row = 0; row < PART; row++) {
+                multiply_16x8x32<Strip::SIGNED>(products[row], upper.x, lower.x, upper.y, lower.y,
+                                                shown ? own[row].x : 0, shown ? own[row].y : 0);
+                multiply_16x8x32<Strip::SIGNED>(products[row], upper.z, lower.z, upper.w, lower.w,
+                                                shown ? own[row].z : 0, shown ? own[row].w : 0);
             }
         }
+        const BlockScales scales[2] = {strip.scales(0), strip.scales(1)};
 #pragma unroll
-        for (u32 half = 0; half < 2; half++) sums[row][half] += factor * added[half];
+        for (u32 row = 0; row < PART; row++) {
+            const float2 x_scales = *(const float2 *)(x.scales + x_rows[row] * (x.in / 32) + number * 8 + part * 2);
+            float added[2];
+#pragma unroll
+            for (u32 half = 0; half < 2; half++) {
+                added[half] = scales[half].scale[0] * x_scales.x * (float)products[row][2 * half] +
+                              scales[half].scale[1] * x_scales.y * (float)products[row][2 * half + 1];
+            }
+            if (Strip::MINIMA) {
+                const words4 of_16 = load16(x.sums + x_rows[row] * (x.in / 16) + number * 16 + part * 4);
+                const float first = from_bits(of_16.x) + from_bits(of_16.y);
+                const float second = from_bits(of_16.z) + from_bits(of_16.w);
+#pragma unroll
+                for (u32 half = 0; half < 2; half++) {
+                    added[half] -= scales[half].minimum[0] * first + scales[half].minimum[1] * second;
+                }
+            }
+#pragma unroll
+            for (u32 half = 0; half < 2; half++) sums[begin + row][half] += factor * added[half];
+        }
     }
 }
 
-// A block takes every blocks()-th of `work.tiles` tiles of 16 weight rows, and its warps the strips of a tile in turn.
-// What a warp will read next is under way while it multiplies, over the ends of tiles, too.
+// Where a warp is in its work.
+template <typename Work> struct Place {
+    const Work &work;
+    const u32 alone; // so many tiles are of one warp each
+    u32 tile, turn, slot, column;
+    u64 rows[2];
+    bool present; // whether the warp has a strip in this turn
+
+    DEVICE_MEMBER Place(const Work &work, u32 alone) : work(work), alone(alone) { begin(block() + blocks() * warp()); }
+    DEVICE_MEMBER bool shared() const { return tile >= alone; }
+    DEVICE_MEMBER u32 members() const { return shared() ? warps() : 1; }
+    DEVICE_MEMBER bool last_turn() const { return (turn + 1) * members() >= work.slots * work.strips; }
+    DEVICE_MEMBER void next() {
+        if (last_turn()) {
+            if (shared()) {
+                enter(tile + blocks());
+            } else {
+                begin(tile + blocks() * warps());
+            }
+            return;
+        }
+        turn++;
+        column += members();
+        if (column >= work.strips) find();
+    }
+
+  private:
+    // What is left when the warps have had tiles of their own is shared.
+    DEVICE_MEMBER void begin(u32 number) { enter(number < alone ? number : alone + block()); }
+    DEVICE_MEMBER void enter(u32 number) {
+        tile = number;
+        turn = slot = 0;
+        column = shared() ? warp() : 0;
+        find();
+    }
+    DEVICE_MEMBER void find() {
+        while (column >= work.strips && slot < work.slots) column -= work.strips, slot++;
+        present = tile < work.tiles && slot < work.slots && work.find(tile, slot, rows);
+    }
+};
+
+// Goes through `work.tiles` tiles of 16 weight rows. Where there are enough for all warps, each takes tiles of its own;
+// the warps of a block share a tile of the others, and take its strips in turn. What a warp will read next is under way
+// while it multiplies, over the ends of tiles, too.
 //
-// Work says what it is: tiles; turns, how often the warps take a strip each for a tile; bool find(tile, turn, rows, strip),
-// the two weight rows of this lane and the strip of this warp, if it has one; x_row(turn) and factor(turn), the first row
-// of x and a factor for its products; write(tile, row, place, total), where total(place) is the sum of a row of x with
-// weight row `place` of the tile. quantize() gives x, when the first strips are under way.
+// Work says what it is: tiles; slots, products with a tile that are summed, and strips of each; bool find(tile, slot,
+// rows), the two weight rows of this lane, if there are any; x_row(slot) and factor(slot), the first row of x and a
+// factor for its products; write(tile, row, place, first, second), for the sums of a row of x with weight rows `place`
+// and `place + 8` of the tile. quantize() gives x, when the first strips are under way.
 template <typename Strip, u32 ROWS, typename Work, typename Quantize>
 DEVICE void multiply_tiles(const u8 *weight, u64 weights, u32 in, u32 rows, const Work &work, Quantize quantize) {
     constexpr u32 AHEAD = Strip::AHEAD[ROWS > 1], MOST_WARPS = 16;
     SHARED float partial[2][MOST_WARPS][ROWS][STRIP_ROWS];
-    const u32 own = block() < work.tiles ? (work.tiles - block() - 1) / blocks() + 1 : 0, steps = own * work.turns;
-    u32 next_tile = block(), next_turn = 0;
-    auto load = [&](Strip &stage) {
-        u64 of_lane[2];
-        u32 strip;
-        if (next_tile < work.tiles && work.find(next_tile, next_turn, of_lane, strip)) {
-            stage.load(weight, weights, of_lane, in, strip);
-        }
-        if (++next_turn == work.turns) next_turn = 0, next_tile += blocks();
-    };
+    const u32 together = blocks() * warps(), rest = work.tiles % together;
+    const u32 alone = rest * 2 < together ? work.tiles - rest : work.tiles;
+    Place<Work> ahead(work, alone), here(work, alone);
     Strip stages[AHEAD];
+    auto load = [&](Strip &stage) {
+        if (ahead.present) stage.load(weight, weights, ahead.rows, in, ahead.column);
+        ahead.next();
+    };
 #pragma unroll
     for (u32 depth = 0; depth < AHEAD; depth++) load(stages[depth]);
     const QuantizedRows x = quantize();
-    u32 tile = block(), turn = 0, parity = 0;
+    u32 parity = 0, summer = 0;
     float sums[ROWS][2] = {};
-    for (u32 step = 0; step < steps; step += AHEAD) {
+    while (here.tile < work.tiles) {
 #pragma unroll
         for (u32 depth = 0; depth < AHEAD; depth++) {
-            if (step + depth >= steps) break;
-            u64 of_lane[2];
-            u32 strip;
-            if (work.find(tile, turn, of_lane, strip)) {
-                add_strip<ROWS>(stages[depth], x, strip, work.x_row(turn), rows, work.factor(turn), sums);
+            if (here.tile >= work.tiles) break;
+            if (here.present) {
+                add_strip<ROWS>(stages[depth], x, here.column, work.x_row(here.slot), rows, work.factor(here.slot), sums);
             }
             load(stages[depth]);
-            if (++turn < work.turns) continue;
+            const bool ends = here.last_turn(), shared = here.shared();
+            const u32 tile = here.tile;
+            here.next();
+            if (!ends) continue;
 #pragma unroll
             for (u32 row = 0; row < ROWS; row++) {
-#pragma unroll
-                for (u32 half = 0; half < 2; half++) {
-                    const float sum = sum_lanes<4>(sums[row][half]);
-                    if (lane() % 4 == 0) partial[parity][warp()][row][half * 8 + lane() / 4] = sum;
-                    sums[row][half] = 0.0f;
+                const float first = sum_lanes<4>(sums[row][0]), second = sum_lanes<4>(sums[row][1]);
+                sums[row][0] = sums[row][1] = 0.0f;
+                if (lane() % 4 != 0) continue;
+                if (shared) {
+                    partial[parity][warp()][row][lane() / 4] = first;
+                    partial[parity][warp()][row][lane() / 4 + 8] = second;
+                } else if (row < rows) {
+                    work.write(tile, row, lane() / 4, first, second);
                 }
             }
+            if (!shared) continue;
             // The next tile writes to the other half, the one after it behind the next barrier.
             barrier();
-            if (thread() < ROWS * STRIP_ROWS && thread() / STRIP_ROWS < rows) {
-                const u32 row = thread() / STRIP_ROWS;
-                work.write(tile, row, thread() % STRIP_ROWS, [&](u32 place) {
-                    float total = 0.0f;
-                    for (u32 other = 0; other < warps(); other++) total += partial[parity][other][row][place];
-                    return total;
-                });
+            // Another warp sums up each time: the others go on.
+            for (u32 row = (warp() + warps() - summer) % warps(); row < rows; row += warps()) {
+                float first = 0.0f, second = 0.0f;
+                for (u32 other = lane() % 4; other < warps(); other += 4) {
+                    first += partial[parity][other][row][lane() / 4];
+                    second += partial[parity][other][row][lane() / 4 + 8];
+                }
+                first = sum_lanes<4>(first);
+                second = sum_lanes<4>(second);
+                if (lane() % 4 == 0) work.write(tile, row, lane() / 4, first, second);
             }
-            parity ^= 1, turn = 0, tile += blocks();
+            parity ^= 1;
+            summer = (summer + ROWS) % warps();
         }
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct Arguments {
     /// Test these families of kernels only
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = family_names())]
     kernels: Vec<String>,
+    /// Leave out the sizes of real models, which are those that are timed
+    #[arg(long)]
+    quick: bool,
     /// Say what there is and test nothing
     #[arg(long)]
     brief: bool,
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     for (finding, device) in &found {
         report.begin(finding)?;
         if let Some(device) = device.as_ref().filter(|_| !arguments.brief) {
-            report.test(finding, device, &arguments.kernels)?;
+            report.test(finding, device, arguments)?;
         }
     }
     report.end()
@@ -86,7 +89,8 @@ impl Report {
         Ok(out.flush()?)
     }
 
-    fn test(&mut self, finding: &Finding, device: &Device, wanted: &[String]) -> Outcome {
+    fn test(&mut self, finding: &Finding, device: &Device, arguments: &Arguments) -> Outcome {
+        let wanted = &arguments.kernels;
         let roof = doctor::roof(device)?;
         if self.json {
             self.set("roof", json!(roof));
@@ -99,9 +103,15 @@ impl Report {
             if !wanted.is_empty() && !wanted.iter().any(|name| name == family.name) {
                 continue;
             }
-            match doctor::check(&family, device) {
-                Ok(None) => {}
-                Ok(Some(checks)) => self.family(finding, family.name, &checks, &roof)?,
+            let run = || -> pipelines::Result<Vec<Check>> {
+                let mut checks = doctor::check(family.checks, device)?;
+                if !arguments.quick {
+                    checks.extend(doctor::check(family.speeds, device)?);
+                }
+                Ok(checks)
+            };
+            match run() {
+                Ok(checks) => self.family(finding, family.name, &checks, &roof)?,
                 // A kernel that does not run must not hide what the others do.
                 Err(error) => {
                     self.failed.push(format!("{} on {}: {error}", family.name, finding.device));

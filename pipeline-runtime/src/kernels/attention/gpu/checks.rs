@@ -34,6 +34,15 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
             }
         }
     }
+    Ok(checks)
+}
+
+/// How fast they are, with the errors of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
     for (sequences, length) in [(1, 8192), (16, 8192), (1, 32768)] {
         checks.push(decode_speed(device, sequences, length)?);
     }
@@ -478,5 +487,6 @@ mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
         crate::kernels::check::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::speeds);
     }
 }
