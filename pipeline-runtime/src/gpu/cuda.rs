@@ -101,6 +101,7 @@ fn check(operation: &'static str, result: cuda::CUresult) -> Result<(), Fault> {
         | Result::CUDA_ERROR_ECC_UNCORRECTABLE
         | Result::CUDA_ERROR_CONTEXT_IS_DESTROYED
         | Result::CUDA_ERROR_DEVICE_UNAVAILABLE => Cause::Lost,
+        Result::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED => Cause::Disturbed,
         _ => Cause::Other,
     };
     Err(Fault { operation, message, cause })

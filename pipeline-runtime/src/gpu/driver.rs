@@ -195,6 +195,8 @@ pub enum Cause {
     OutOfMemory,
     /// The device does not answer any more, or its context is spoilt: load again.
     Lost,
+    /// What another thread did meanwhile has spoilt what was being recorded: it can be recorded again.
+    Disturbed,
     /// Anything else.
     Other,
 }

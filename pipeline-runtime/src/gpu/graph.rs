@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use super::driver::Cause;
 use super::memory::Pool;
 use super::{Device, Handle};
 use crate::error::Result;
+
+/// How often work is recorded at most, where other threads disturb it.
+const ATTEMPTS: usize = 10;
 
 /// Recorded work, with the memory of its intermediate results.
 #[derive(Debug)]
@@ -17,7 +21,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Runs `work` once, then records it. What it allocates comes from memory of the graph's own. Gives what the run
+    /// Runs `work` once, then records it, again where another thread's use of the device disturbs that. What it allocates comes from memory of the graph's own. Gives what the run
     /// gave, and what the recording gave: where each replay leaves its results.
     ///
     /// # Errors
@@ -28,12 +32,24 @@ impl Graph {
             // The first run compiles kernels, plans products and allocates; none of it may happen while recording.
             let first = work()?;
             let driver = device.driver();
-            driver.begin_capture().map_err(|fault| device.error(fault))?;
-            let outcome = work();
-            let ended = driver.end_capture().map_err(|fault| device.error(fault));
-            let recorded = outcome?;
-            let (handle, nodes) = ended?;
-            Ok((first, recorded, Graph { device: device.clone(), handle, nodes, _pool: pool.clone() }))
+            for attempt in 1.. {
+                driver.begin_capture().map_err(|fault| device.error(fault))?;
+                let outcome = work();
+                let ended = driver.end_capture();
+                if let Err(fault) = &ended
+                    && fault.cause == Cause::Disturbed
+                    && attempt < ATTEMPTS
+                {
+                    continue;
+                }
+                let graph = ended.map(|(handle, nodes)| {
+                    let (device, _pool) = (device.clone(), pool.clone());
+                    Graph { device, handle, nodes, _pool }
+                });
+                let recorded = outcome?;
+                return Ok((first, recorded, graph.map_err(|fault| device.error(fault))?));
+            }
+            unreachable!("the last attempt returns")
         })
     }
 

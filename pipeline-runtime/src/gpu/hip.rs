@@ -26,6 +26,7 @@ const ERROR_ECC_NOT_CORRECTABLE: c_int = 214;
 const ERROR_ILLEGAL_ADDRESS: c_int = 700;
 const ERROR_LAUNCH_TIME_OUT: c_int = 702;
 const ERROR_CONTEXT_IS_DESTROYED: c_int = 709;
+const ERROR_STREAM_CAPTURE_INVALIDATED: c_int = 901;
 const ERROR_LAUNCH_FAILURE: c_int = 719;
 const ATTRIBUTE_L2_CACHE_SIZE: c_int = 19;
 const ATTRIBUTE_MULTIPROCESSOR_COUNT: c_int = 63;
@@ -132,6 +133,7 @@ fn check(hip: &Calls, operation: &'static str, result: c_int) -> Result<(), Faul
         | ERROR_LAUNCH_TIME_OUT
         | ERROR_ECC_NOT_CORRECTABLE
         | ERROR_CONTEXT_IS_DESTROYED => Cause::Lost,
+        ERROR_STREAM_CAPTURE_INVALIDATED => Cause::Disturbed,
         _ => Cause::Other,
     };
     Err(Fault { operation, message, cause })

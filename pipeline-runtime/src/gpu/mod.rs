@@ -403,7 +403,7 @@ impl Device {
             Cause::Lost => {
                 Error::DeviceLost { device, message: format!("{}: {}", fault.operation, fault.message) }
             }
-            Cause::Other => {
+            Cause::Disturbed | Cause::Other => {
                 Error::Gpu { device, operation: fault.operation.to_owned(), message: fault.message }
             }
         }

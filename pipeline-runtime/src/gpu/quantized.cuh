@@ -66,17 +66,26 @@ struct BlockScales {
     float scale[2], minimum[2];
 };
 
+// The same as whole numbers, to be multiplied with d and dmin.
+struct WholeScales {
+    i32 scale[2], minimum[2];
+};
+
 // Of the two blocks that bytes 32 j to 32 j + 31 hold.
-DEVICE BlockScales q4_k_scales(const words4 &header, u32 j) {
+DEVICE WholeScales q4_k_whole_scales(const words4 &header, u32 j) {
     const u32 shift = j % 2 * 16, first = header.y >> shift, second = header.z >> shift, third = header.w >> shift;
     // The last four blocks have four bits of each behind the others, and the upper two where those of the first have room.
     const bool late = j >= 2;
     const u32 own = late ? 0x0f0fu : 0x3f3fu, upper = late ? 0x3030u : 0;
     const u32 scales = ((late ? third : first) & own) | (first >> 2 & upper);
     const u32 minima = ((late ? third >> 4 : second) & own) | (second >> 2 & upper);
-    float d = low(header.x, f16{}), dmin = high(header.x, f16{});
-    return {{d * (float)(scales & 0xffu), d * (float)(scales >> 8 & 0xffu)},
-            {dmin * (float)(minima & 0xffu), dmin * (float)(minima >> 8 & 0xffu)}};
+    return {{(i32)(scales & 0xffu), (i32)(scales >> 8 & 0xffu)}, {(i32)(minima & 0xffu), (i32)(minima >> 8 & 0xffu)}};
+}
+DEVICE BlockScales q4_k_scales(const words4 &header, u32 j) {
+    const WholeScales whole = q4_k_whole_scales(header, j);
+    const float d = low(header.x, f16{}), dmin = high(header.x, f16{});
+    return {{d * (float)whole.scale[0], d * (float)whole.scale[1]},
+            {dmin * (float)whole.minimum[0], dmin * (float)whole.minimum[1]}};
 }
 
 // The product of piece 0 to 7 of a block of 256 weights, which begins at element `first`, with a row of x.

@@ -1,5 +1,7 @@
 //! The backend on the GPU that is there; skipped, aloud, where there is none.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use half::{bf16, f16};
 use pipeline_schema::{DType, Hardware};
 use rand::{RngExt, SeedableRng};
@@ -118,6 +120,38 @@ fn gpu_work_is_recorded_once_and_replayed() {
     }
     assert_eq!(device.read::<f32>(&buffer, 0, 300).unwrap(), [23.0; 300]);
     assert_eq!(device.read::<f32>(&other, 0, 300).unwrap(), [7.0; 300]);
+}
+
+#[test]
+fn gpu_work_is_recorded_while_others_use_the_device() {
+    let Some(device) = testing::device(Hardware::Cuda) else { return };
+    let recording = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        // As another model that is loaded, run and dropped.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    if !recording.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let other = testing::device(Hardware::Cuda).unwrap();
+                    let numbers = other.upload(&vec![0.5f32; 1 << 20]).unwrap();
+                    add(&other, &numbers, 0.5).unwrap();
+                    assert!(other.allocate(1 << 50).is_err());
+                    assert_eq!(other.read::<f32>(&numbers, numbers.bytes() - 4, 1).unwrap(), [1.0]);
+                }
+            });
+        }
+        let _turn = device.turn();
+        let buffer = device.upload(&[0.0f32; 300]).unwrap();
+        for turn in 0..100 {
+            let (.., graph) =
+                Graph::record(&device, || (0..20).try_for_each(|_| add(&device, &buffer, 1.0))).unwrap();
+            graph.launch().unwrap();
+            assert_eq!(device.read::<f32>(&buffer, 0, 300).unwrap(), [40.0 * (turn + 1) as f32; 300]);
+        }
+        recording.store(false, Ordering::Relaxed);
+    });
 }
 
 #[test]

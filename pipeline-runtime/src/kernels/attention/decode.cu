@@ -224,11 +224,11 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
     const u32 all = shared.pages[step.rows] * items;
     const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
     const u32 start = block() * per_block, end = smaller(start + per_block, all);
-    if (warp() < 4 || start >= end) {
+    auto begin = [] {
         wait_for_producers();
         start_consumers();
-    }
-    if (start >= end) return;
+    };
+    if (start >= end) return begin();
 
     if (warp() == 4) {
         // The lanes look up the addresses of as many pages.
@@ -242,6 +242,7 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
             }
             const T *keys = (const T *)((u64)from_lane((u32)(found >> 32), ahead) << 32 | from_lane((u32)found, ahead));
             const T *values = keys + (u64)kv_heads * PAGE * D;
+            if (n - start == STAGES) begin();
             if (n - start >= STAGES) await(&shared.emptied[stage], parity);
 #if BULK_COPIES
             if (lane() == 0) {
@@ -265,8 +266,9 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         copies_commit();
         copies_wait<0>();
 #endif
-        return;
+        return begin();
     }
+    begin();
     auto together = [] { part_barrier(1, DECODE_THREADS); };
 
     u32 stage = 0, parity = 0;

@@ -321,7 +321,7 @@ impl Way {
             }
         }
         let depth = head_dim.next_power_of_two().max(64);
-        let queries = if depth > 128 { 32 } else { 64 };
+        let queries = if depth > 128 { 16 } else { 64 };
         let floats = (queries + 32) * (depth + 4) + queries * 33;
         let shared = floats * size_of::<f32>() + ALIGNMENT;
         ways.push(Way { kernel: "prefill_attention", depth, threads: 256, shared, queries, stays: false });

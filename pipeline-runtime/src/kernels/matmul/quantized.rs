@@ -1,7 +1,7 @@
 //! Products of few rows and weights in ggml's block formats on a GPU, and such weights back in a dense format, for
 //! products of many rows.
 
-use pipeline_schema::{DType, Hardware};
+use pipeline_schema::DType;
 
 use super::MatmulShape;
 use super::gpu::{Epilogue, FEW_ROWS, Input, few_rows_scalar};
@@ -53,7 +53,7 @@ fn rows_in_shared(device: &Device, in_features: usize) -> usize {
 
 /// Whether tensor cores take rows of this length, in strips of 256 weights.
 pub(crate) fn takes_strips(device: &Device, in_features: usize) -> bool {
-    device.hardware() == Hardware::Cuda && in_features.is_multiple_of(256)
+    device.chip().target.starts_with("sm_") && in_features.is_multiple_of(256)
 }
 
 /// The most rows that one launch takes: for more, the registers do not suffice.

@@ -79,139 +79,168 @@ DEVICE QuantizedRows quantize_rows(const void *input, const float *norm_weight, 
 #define STRIPS (!AMD && WARP == 32 && __CUDA_ARCH__ >= 800)
 #if STRIPS
 // A strip is 16 weight rows by 256 weights: 8 blocks of 32 that share a scale of x. The tensor cores sum whole numbers,
-// and a column of their product is one of those blocks: lane 4 g + t holds weights of rows g and g + 8, and 16 numbers of
-// block g of x, which it shows beside weights of that block only and is zero beside all others. Its four sums are those
-// of rows g and g + 8 with blocks 2 t and 2 t + 1: every lane has scales to multiply with, and none twice.
+// and a column of their product is one of those blocks. Lane 4 g + t holds weights of rows g and g + 8, which come in four
+// turns of 16 numbers: those of turn n are of block 4 (n / 2) + 2 (t / 2) + n % 2. Of x it holds 16 numbers of block g, if
+// t is one of the two lanes whose weights are of that block, and zeros otherwise. Of the sums of turn n those of its two
+// blocks are products, and the others are not used: lane 4 g + t takes blocks 2 t and 2 t + 1 of rows g and g + 8, so that
+// every lane has scales to multiply with, and none twice.
 constexpr u32 STRIP = 256, STRIP_ROWS = 16;
 
-// sums (16, 8) += a (16, 32) b (32, 8), of whole numbers
-#define MULTIPLY_16X8X32(type)                                                                                        \
+#define MULTIPLY_16X8X32(type, c0, c1, c2, c3)                                                                        \
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." type ".s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, " \
-                 "{%0, %1, %2, %3};"                                                                                  \
-                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])                                         \
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
+                 "{%10, %11, %12, %13};"                                                                              \
+                 : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])                                         \
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c0), "r"(c1), "r"(c2), "r"(c3))
+// sums (16, 8) = before + a (16, 32) b (32, 8), of whole numbers
 template <bool SIGNED>
-DEVICE void multiply_16x8x32(i32 (&sums)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+DEVICE void multiply_16x8x32(i32 (&sums)[4], const i32 (&before)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     if (SIGNED) {
-        MULTIPLY_16X8X32("s8");
+        MULTIPLY_16X8X32("s8", before[0], before[1], before[2], before[3]);
     } else {
-        MULTIPLY_16X8X32("u8");
+        MULTIPLY_16X8X32("u8", before[0], before[1], before[2], before[3]);
     }
 }
 
-// What a lane reads of a strip. Its weights come in four turns of 16 a row; in turn own_turn(), if holds_own(), they are
-// of block lane() / 4.
+// Where a lane reads a strip of its two weight rows, and the next ones behind it.
+struct StripSource {
+    const u8 *quants[2], *header[2];
+};
+
+// What a lane reads of a strip. added(half, products, x_scales, sums) is what products with blocks 2 t and 2 t + 1 of x
+// add to the sum of row g or g + 8: x_scales are those of the blocks, sums those of x itself.
 struct Q4KStrip {
     // Strips under way beside the products of one row, and of several.
-    static constexpr u32 AHEAD[2] = {3, 2};
-    // Rows of x that are multiplied at a time: for more, the registers do not suffice.
-    static constexpr u32 ROWS = 4;
+    static constexpr u32 AHEAD[2] = {2, 1};
+    static constexpr bool SIGNED = false, MINIMA = true;
     words4 quants[2][2], header[2];
 
-    DEVICE_MEMBER void load(const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in, u32 strip) {
+    DEVICE_MEMBER static void find(StripSource &source, const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in,
+                                   u32 strip) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const u64 block = rows[half] * (in / Q4_K_WEIGHTS) + strip;
-            const u8 *of_lane = q4_k_quants(weight, block) + lane() % 4 * 16;
-            quants[half][0] = stream16(of_lane);
-            quants[half][1] = stream16(of_lane + 64);
-            header[half] = ahead16(q4_k_header(weight, weights, block));
+            source.quants[half] = q4_k_quants(weight, block) + lane() % 4 * 16;
+            source.header[half] = q4_k_header(weight, weights, block);
         }
     }
-    DEVICE_MEMBER static u32 own_turn() { return lane() / 16 * 2 + lane() / 4 % 2; }
-    DEVICE_MEMBER static bool holds_own() { return lane() / 8 % 2 == lane() % 4 / 2; }
+    DEVICE_MEMBER static void advance(StripSource &source, u32 strips) {
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            source.quants[half] += strips * (STRIP / 2);
+            source.header[half] += strips * 16;
+        }
+    }
+    DEVICE_MEMBER void load(const StripSource &source) {
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            quants[half][0] = stream16(source.quants[half]);
+            quants[half][1] = stream16(source.quants[half] + 64);
+            header[half] = ahead16(source.header[half]);
+        }
+    }
+    // In odd turns 16 times what they are, in the upper halves of their bytes.
     DEVICE_MEMBER words4 weights(u32 half, u32 turn) const {
         const words4 &words = quants[half][turn / 2];
         const u32 mask = turn % 2 ? 0xf0f0f0f0u : 0x0f0f0f0fu;
         return words4{words.x & mask, words.y & mask, words.z & mask, words.w & mask};
     }
-    // Of blocks 2 t and 2 t + 1. Weights of the latter are 16 times what they are, in the upper halves of their bytes.
-    DEVICE_MEMBER BlockScales scales(u32 half) const {
-        BlockScales scales = q4_k_scales(header[half], lane() % 4);
-        scales.scale[1] *= 0.0625f;
-        return scales;
+    DEVICE_MEMBER float added(u32 half, i32 first, i32 second, float2 x_scales, float2 sums) const {
+        const WholeScales whole = q4_k_whole_scales(header[half], lane() % 4);
+        const float products = x_scales.x * (float)(first * whole.scale[0]) +
+                               0.0625f * x_scales.y * (float)(second * whole.scale[1]);
+        const float minima = sums.x * (float)whole.minimum[0] + sums.y * (float)whole.minimum[1];
+        return low(header[half].x, f16{}) * products - high(header[half].x, f16{}) * minima;
     }
-    static constexpr bool SIGNED = false, MINIMA = true;
 };
 
 struct Q80Strip {
-    static constexpr u32 AHEAD[2] = {2, 2}, ROWS = 1;
+    static constexpr u32 AHEAD[2] = {2, 1};
+    static constexpr bool SIGNED = true, MINIMA = false;
     words4 quants[2][4];
     u32 scale[2];
 
-    DEVICE_MEMBER void load(const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in, u32 strip) {
+    DEVICE_MEMBER static void find(StripSource &source, const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in,
+                                   u32 strip) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const u64 first = rows[half] * in + strip * STRIP;
-#pragma unroll
-            for (u32 turn = 0; turn < 4; turn++) {
-                quants[half][turn] = stream16(weight + first + turn * 64 + lane() % 4 * 16);
-            }
-            scale[half] = ahead4(weight + weights + first / 32 * 2 + lane() % 4 * 4);
+            source.quants[half] = weight + first + lane() % 4 / 2 * 64 + lane() % 2 * 16;
+            source.header[half] = weight + weights + first / 32 * 2 + lane() % 4 * 4;
         }
     }
-    DEVICE_MEMBER static u32 own_turn() { return lane() / 8; }
-    DEVICE_MEMBER static bool holds_own() { return lane() / 4 % 2 == lane() % 4 / 2; }
-    DEVICE_MEMBER words4 weights(u32 half, u32 turn) const { return quants[half][turn]; }
-    DEVICE_MEMBER BlockScales scales(u32 half) const {
-        return {{low(scale[half], f16{}), high(scale[half], f16{})}, {0.0f, 0.0f}};
+    DEVICE_MEMBER static void advance(StripSource &source, u32 strips) {
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            source.quants[half] += strips * STRIP;
+            source.header[half] += strips * 16;
+        }
     }
-    static constexpr bool SIGNED = true, MINIMA = false;
+    DEVICE_MEMBER void load(const StripSource &source) {
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+#pragma unroll
+            for (u32 turn = 0; turn < 4; turn++) {
+                quants[half][turn] = stream16(source.quants[half] + turn / 2 * 128 + turn % 2 * 32);
+            }
+            scale[half] = ahead4(source.header[half]);
+        }
+    }
+    DEVICE_MEMBER words4 weights(u32 half, u32 turn) const { return quants[half][turn]; }
+    DEVICE_MEMBER float added(u32 half, i32 first, i32 second, float2 x_scales, float2) const {
+        return low(scale[half], f16{}) * x_scales.x * (float)first + high(scale[half], f16{}) * x_scales.y * (float)second;
+    }
+};
+
+// Quantised rows as a lane sees them: its numbers of the first strip, and the scales and sums that it multiplies with.
+struct StripInputs {
+    const i8 *values;
+    const float *scales, *sums;
+    u32 in;
+
+    DEVICE_MEMBER StripInputs(const QuantizedRows &x)
+        : values(x.values + lane() / 4 * 32 + lane() % 2 * 16), scales(x.scales + lane() % 4 * 2),
+          sums(x.sums + lane() % 4 * 4), in(x.in) {}
 };
 
 // sums[row][half] += factor times the lane's part of the product of a strip with rows of x, from `first_row` on. Rows
 // beyond the last are the last again.
 template <u32 ROWS, typename Strip>
-DEVICE void add_strip(const Strip &strip, const QuantizedRows &x, u32 number, u32 first_row, u32 rows, float factor,
+DEVICE void add_strip(const Strip &strip, const StripInputs &x, u32 number, u32 first_row, u32 rows, float factor,
                       float (&sums)[ROWS][2]) {
-    constexpr u32 PART = ROWS < Strip::ROWS ? ROWS : Strip::ROWS;
-    const u32 group = lane() / 4, part = lane() % 4;
+    const bool holds = lane() / 8 % 2 == lane() % 4 / 2, late = lane() % 4 / 2;
 #pragma unroll
-    for (u32 begin = 0; begin < ROWS; begin += PART) {
-        i32 products[PART][4] = {};
-        words4 own[PART];
-        u32 x_rows[PART];
+    for (u32 row = 0; row < ROWS; row++) {
+        const u32 x_row = ROWS > 1 ? first_row + smaller(row, rows - 1) : first_row;
+        words4 own = {0, 0, 0, 0};
+        if (holds) own = load16(x.values + x_row * x.in + number * STRIP);
+        i32 products[2][2]; // (half, block)
+        // Turns 0 and 2, then 1 and 3: of each two a lane needs one.
 #pragma unroll
-        for (u32 row = 0; row < PART; row++) {
-            x_rows[row] = first_row + smaller(begin + row, rows - 1);
-            own[row] = words4{0, 0, 0, 0};
-            if (!Strip::holds_own()) continue;
-            own[row] = load16(x.values + x_rows[row] * x.in + number * STRIP + group * 32 + part % 2 * 16);
-        }
-#pragma unroll
-        for (u32 turn = 0; turn < 4; turn++) {
-            const bool shown = turn == Strip::own_turn();
+        for (u32 order = 0; order < 4; order++) {
+            const u32 turn = order % 2 * 2 + order / 2;
             const words4 upper = strip.weights(0, turn), lower = strip.weights(1, turn);
-#pragma unroll
-            for (u32 row = 0; row < PART; row++) {
-                multiply_16x8x32<Strip::SIGNED>(products[row], upper.x, lower.x, upper.y, lower.y,
-                                                shown ? own[row].x : 0, shown ? own[row].y : 0);
-                multiply_16x8x32<Strip::SIGNED>(products[row], upper.z, lower.z, upper.w, lower.w,
-                                                shown ? own[row].z : 0, shown ? own[row].w : 0);
-            }
-        }
-        const BlockScales scales[2] = {strip.scales(0), strip.scales(1)};
-#pragma unroll
-        for (u32 row = 0; row < PART; row++) {
-            const float2 x_scales = *(const float2 *)(x.scales + x_rows[row] * (x.in / 32) + number * 8 + part * 2);
-            float added[2];
+            const i32 nothing[4] = {};
+            i32 some[4], all[4];
+            multiply_16x8x32<Strip::SIGNED>(some, nothing, upper.x, lower.x, upper.y, lower.y, own.x, own.y);
+            multiply_16x8x32<Strip::SIGNED>(all, some, upper.z, lower.z, upper.w, lower.w, own.z, own.w);
 #pragma unroll
             for (u32 half = 0; half < 2; half++) {
-                added[half] = scales[half].scale[0] * x_scales.x * (float)products[row][2 * half] +
-                              scales[half].scale[1] * x_scales.y * (float)products[row][2 * half + 1];
+                i32 &product = products[half][turn % 2];
+                product = turn < 2 || late ? all[2 * half + turn % 2] : product;
             }
-            if (Strip::MINIMA) {
-                const words4 of_16 = load16(x.sums + x_rows[row] * (x.in / 16) + number * 16 + part * 4);
-                const float first = from_bits(of_16.x) + from_bits(of_16.y);
-                const float second = from_bits(of_16.z) + from_bits(of_16.w);
-#pragma unroll
-                for (u32 half = 0; half < 2; half++) {
-                    added[half] -= scales[half].minimum[0] * first + scales[half].minimum[1] * second;
-                }
-            }
-#pragma unroll
-            for (u32 half = 0; half < 2; half++) sums[begin + row][half] += factor * added[half];
         }
+        const float2 x_scales = *(const float2 *)(x.scales + x_row * (x.in / 32) + number * 8);
+        float2 x_sums = {0.0f, 0.0f};
+        if (Strip::MINIMA) {
+            const words4 of_16 = load16(x.sums + x_row * (x.in / 16) + number * 16);
+            x_sums = float2{from_bits(of_16.x) + from_bits(of_16.y), from_bits(of_16.z) + from_bits(of_16.w)};
+        }
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            sums[row][half] += factor * strip.added(half, products[half][0], products[half][1], x_scales, x_sums);
+        }
+        // One row after the other: together they would need more registers than there are.
+        if (ROWS > 1) asm volatile("" ::: "memory");
     }
 }
 
@@ -219,35 +248,39 @@ DEVICE void add_strip(const Strip &strip, const QuantizedRows &x, u32 number, u3
 template <typename Work> struct Place {
     const Work &work;
     const u32 alone; // so many tiles are of one warp each
-    u32 tile, turn, slot, column;
+    u32 tile, turns, slot, column, stride;
     u64 rows[2];
     bool present; // whether the warp has a strip in this turn
 
     DEVICE_MEMBER Place(const Work &work, u32 alone) : work(work), alone(alone) { begin(block() + blocks() * warp()); }
     DEVICE_MEMBER bool shared() const { return tile >= alone; }
-    DEVICE_MEMBER u32 members() const { return shared() ? warps() : 1; }
-    DEVICE_MEMBER bool last_turn() const { return (turn + 1) * members() >= work.slots * work.strips; }
-    DEVICE_MEMBER void next() {
-        if (last_turn()) {
+    DEVICE_MEMBER bool last_turn() const { return turns == 1; }
+    // Whether the next strip is behind this one: so many further.
+    DEVICE_MEMBER bool next() {
+        if (--turns == 0) {
             if (shared()) {
                 enter(tile + blocks());
             } else {
                 begin(tile + blocks() * warps());
             }
-            return;
+            return false;
         }
-        turn++;
-        column += members();
-        if (column >= work.strips) find();
+        column += stride;
+        if (column < work.strips) return true;
+        find();
+        return false;
     }
 
   private:
     // What is left when the warps have had tiles of their own is shared.
     DEVICE_MEMBER void begin(u32 number) { enter(number < alone ? number : alone + block()); }
     DEVICE_MEMBER void enter(u32 number) {
+        const u32 strips = work.slots * work.strips;
         tile = number;
-        turn = slot = 0;
+        stride = shared() ? warps() : 1;
+        turns = shared() ? (strips + warps() - 1) / warps() : strips;
         column = shared() ? warp() : 0;
+        slot = 0;
         find();
     }
     DEVICE_MEMBER void find() {
@@ -272,13 +305,22 @@ DEVICE void multiply_tiles(const u8 *weight, u64 weights, u32 in, u32 rows, cons
     const u32 alone = rest * 2 < together ? work.tiles - rest : work.tiles;
     Place<Work> ahead(work, alone), here(work, alone);
     Strip stages[AHEAD];
-    auto load = [&](Strip &stage) {
-        if (ahead.present) stage.load(weight, weights, ahead.rows, in, ahead.column);
-        ahead.next();
+    StripSource source;
+    auto find = [&] {
+        if (ahead.present) Strip::find(source, weight, weights, ahead.rows, in, ahead.column);
     };
+    auto load = [&](Strip &stage) {
+        if (ahead.present) stage.load(source);
+        if (ahead.next()) {
+            Strip::advance(source, ahead.stride);
+        } else {
+            find();
+        }
+    };
+    find();
 #pragma unroll
     for (u32 depth = 0; depth < AHEAD; depth++) load(stages[depth]);
-    const QuantizedRows x = quantize();
+    const StripInputs x = quantize();
     u32 parity = 0, summer = 0;
     float sums[ROWS][2] = {};
     while (here.tile < work.tiles) {
