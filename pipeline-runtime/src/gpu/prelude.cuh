@@ -149,15 +149,6 @@ DEVICE void warp_barrier() {
 #endif
 }
 
-// What this thread wrote is seen by other blocks before what it writes next.
-DEVICE void device_fence() {
-#if AMD
-    __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent");
-#else
-    __threadfence();
-#endif
-}
-
 // Waits until the kernels before this one have finished, where it was started before they had. Weights, which no
 // kernel writes, may be fetched before; nothing else may.
 DEVICE void wait_for_producers() {
@@ -173,19 +164,22 @@ DEVICE void start_consumers() {
 #endif
 }
 
-DEVICE u32 atomic_add(u32 *address, u32 value) {
+// Adds where blocks meet. What a block wrote before it came here, all its threads behind a barrier, is seen by the blocks
+// that come later, all their threads behind a barrier and forget_cached().
+DEVICE u32 atomic_add_in_order(u32 *address, u32 value) {
 #if AMD
-    return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+    return __hip_atomic_fetch_add(address, value, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
 #else
-    return atomicAdd(address, value);
+    u32 before;
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;" : "=r"(before) : "l"(address), "r"(value) : "memory");
+    return before;
 #endif
 }
 
-DEVICE float atomic_add(float *address, float value) {
+// A block of AMD's may be on two compute units, each with a first cache.
+DEVICE void forget_cached() {
 #if AMD
-    return __hip_atomic_fetch_add(address, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
-#else
-    return atomicAdd(address, value);
+    __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "agent");
 #endif
 }
 

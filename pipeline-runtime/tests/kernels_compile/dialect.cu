@@ -1,12 +1,13 @@
 // Every function of the prelude and of the matrix units, in kernels that use their results.
 
-KERNEL BOUNDS(256, 2) void places(u32 *results, u32 *counter, float *total) {
+KERNEL BOUNDS(256, 2) void places(u32 *results, u32 *counter) {
     wait_for_producers();
     u32 place = block() * threads() + thread() + block_y() * blocks() * threads() + block_z() * blocks_y() * blocks();
     results[place] = lane() + warp() * WARP + warps();
-    device_fence();
-    if (thread() == 0) results[atomic_add(counter, 1u)] = 0;
-    atomic_add(total, (float)smaller(place, larger(block(), 3u)));
+    barrier();
+    if (thread() == 0) results[atomic_add_in_order(counter, smaller(place, larger(block(), 3u)))] = 0;
+    barrier();
+    forget_cached();
     start_consumers();
 }
 

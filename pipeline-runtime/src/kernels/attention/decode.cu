@@ -131,20 +131,15 @@ DEVICE void finish(const Step &step, T *output, const Place &at, Share share, u3
     together();
     if (thread() == 0) {
         // What the others wrote before the barrier counts as this thread's.
-        device_fence();
         u32 items = step.cache.kv_heads * ((step.group() + QUERIES - 1) / QUERIES);
         u32 *counter = step.counters + at.row * items + at.item;
-        bool last = atomic_add(counter, 1) + 1 == share.count();
+        bool last = atomic_add_in_order(counter, 1) + 1 == share.count();
         if (last) *counter = 0;
-        device_fence();
         *flag = last;
     }
     together();
     if (!*flag) return;
-#if AMD
-    // A block may be on two compute units, each with a first cache.
-    device_fence();
-#endif
+    forget_cached();
     for (u32 i = thread() * COUNT; i < length; i += DECODE_THREADS * COUNT) {
         const u32 row = i / head_dim;
         // So many at a time are on their way.
@@ -194,7 +189,7 @@ template <typename T, u32 D> struct DecodeShared {
     T queries[TENSOR_QUERIES * D];
     T fresh[2 * D]; // the new key and value
     float sums[TENSOR_QUERIES * stride];
-    float tops[4][TENSOR_QUERIES], totals[4][TENSOR_QUERIES];
+    float tops[4][TENSOR_QUERIES], totals[4][TENSOR_QUERIES], top[TENSOR_QUERIES], total[TENSOR_QUERIES];
     u64 filled[stages], emptied[stages];
     u32 flag;
     u32 pages[1]; // rows + 1
@@ -224,11 +219,10 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
     const u32 all = shared.pages[step.rows] * items;
     const u32 per_block = larger((all + blocks() - 1) / blocks(), 1);
     const u32 start = block() * per_block, end = smaller(start + per_block, all);
-    auto begin = [] {
+    if (start >= end) {
         wait_for_producers();
-        start_consumers();
-    };
-    if (start >= end) return begin();
+        return start_consumers();
+    }
 
     if (warp() == 4) {
         // The lanes look up the addresses of as many pages.
@@ -242,7 +236,7 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
             }
             const T *keys = (const T *)((u64)from_lane((u32)(found >> 32), ahead) << 32 | from_lane((u32)found, ahead));
             const T *values = keys + (u64)kv_heads * PAGE * D;
-            if (n - start == STAGES) begin();
+            if (n - start == STAGES) wait_for_producers();
             if (n - start >= STAGES) await(&shared.emptied[stage], parity);
 #if BULK_COPIES
             if (lane() == 0) {
@@ -266,9 +260,10 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         copies_commit();
         copies_wait<0>();
 #endif
-        return begin();
+        // What the next kernel fetches ahead comes behind these pages.
+        wait_for_producers();
+        return start_consumers();
     }
-    begin();
     auto together = [] { part_barrier(1, DECODE_THREADS); };
 
     u32 stage = 0, parity = 0;
@@ -281,6 +276,7 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
         const u32 queries = smaller(group - at.item % parts * TENSOR_QUERIES, TENSOR_QUERIES);
         const u32 count = smaller(end - n, at.count - at.page);
         const bool appends = at.page + count == at.count;
+        if (n == start) wait_for_producers();
 
         // Queries, and the new key and value where this block sees the last page.
         {
@@ -411,8 +407,9 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
             }
         }
 
-        // The four warps' results become one.
-        const u32 row = lane() / 4;
+        // The four warps' results become one: where there are few queries, each warp leaves its sums in rows of its own,
+        // otherwise they add to the same rows in turns.
+        const u32 row = lane() / 4, side_by_side = queries <= 4 ? 4 : queries <= 8 ? 2 : 1;
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             totals[half] = sum_lanes<4>(totals[half]);
@@ -422,25 +419,29 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
             }
         }
         together();
-        float factor[2], top[2], total[2];
+        float factor[2];
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             u32 at_row = row + 8 * half;
-            top[half] = maximum(maximum(shared.tops[0][at_row], shared.tops[1][at_row]),
-                                maximum(shared.tops[2][at_row], shared.tops[3][at_row]));
-            float base = top[half] == -INFINITE ? 0.0f : top[half];
+            const float top = maximum(maximum(shared.tops[0][at_row], shared.tops[1][at_row]),
+                                      maximum(shared.tops[2][at_row], shared.tops[3][at_row]));
+            const float base = top == -INFINITE ? 0.0f : top;
             factor[half] = fast_exp2(tops[half] - base);
-            total[half] = 0.0f;
+            if (warp() > 0 || lane() % 4 > 0) continue;
+            float total = 0.0f;
 #pragma unroll
             for (u32 other = 0; other < 4; other++) {
-                total[half] += shared.totals[other][at_row] * fast_exp2(shared.tops[other][at_row] - base);
+                total += shared.totals[other][at_row] * fast_exp2(shared.tops[other][at_row] - base);
             }
+            shared.top[at_row] = top;
+            shared.total[at_row] = total;
         }
-        for (u32 turn = 0; turn < 4; turn++) {
+        for (u32 turn = 0; turn < 4 / side_by_side; turn++) {
 #pragma unroll
             for (u32 half = 0; half < 2; half++) {
-                if (turn != warp() || row + 8 * half >= queries) continue;
-                float2 *target = (float2 *)(shared.sums + (row + 8 * half) * Shared::stride) + lane() % 4;
+                const u32 at_row = row + 8 * half, place = warp() % side_by_side * queries + at_row;
+                if (turn != warp() / side_by_side || at_row >= queries) continue;
+                float2 *target = (float2 *)(shared.sums + place * Shared::stride) + lane() % 4;
                 float2 before[D / 8] = {};
                 if (turn > 0) {
 #pragma unroll
@@ -454,20 +455,17 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
             }
             together();
         }
-        if (warp() == 0 && lane() % 4 == 0) {
-#pragma unroll
-            for (u32 half = 0; half < 2; half++) {
-                shared.tops[0][row + 8 * half] = top[half];
-                shared.totals[0][row + 8 * half] = total[half];
-            }
-        }
-        together();
         auto sum = [&](u32 at_row, u32 element, float(&values)[4]) {
             load_floats(shared.sums + at_row * Shared::stride + element, values);
+            for (u32 other = 1; other < side_by_side; other++) {
+                float others[4];
+                load_floats(shared.sums + (other * queries + at_row) * Shared::stride + element, others);
+#pragma unroll
+                for (u32 j = 0; j < 4; j++) values[j] += others[j];
+            }
         };
         Share share = share_of(shared.pages[at.row] * items + at.item * at.count, at.count, per_block);
-        finish<TENSOR_QUERIES, 4>(step, output, at, share, query, queries, sum, shared.tops[0], shared.totals[0],
-                                  &shared.flag, together);
+        finish<TENSOR_QUERIES, 4>(step, output, at, share, query, queries, sum, shared.top, shared.total, &shared.flag, together);
         together();
     }
 }

@@ -399,7 +399,7 @@ fn decode_shared(chip: &Chip, rows: usize, head_dim: usize, dtype: DType) -> Opt
         (false, _) => 1,
     };
     let tiles = (stages * 2 * PAGE + 16 + 2) * head_dim * dtype.size();
-    let sums = 16 * (head_dim + 8) * size_of::<f32>() + 2 * 4 * 16 * size_of::<f32>();
+    let sums = 16 * (head_dim + 8) * size_of::<f32>() + 2 * 5 * 16 * size_of::<f32>();
     let rest = stages * 2 * size_of::<u64>() + size_of::<u64>() + (rows + 1) * size_of::<u32>();
     let shared = tiles + sums + rest + ALIGNMENT;
     (shared <= chip.shared_per_block as usize).then_some(shared)

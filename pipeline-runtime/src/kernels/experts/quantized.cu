@@ -209,44 +209,43 @@ struct Slots {
 
 // A tile is 8 gate rows and the 8 up rows that belong to them, of the expert of a slot.
 template <typename T> struct UpTiles {
-    static constexpr u32 slots = 1;
-    u32 tiles, strips, of_slot, outputs, experts;
-    const Slots &chosen;
+    u32 tiles, turns, strips, of_slot, outputs, experts;
+    const Slots &slots;
     T *activated;
 
-    DEVICE_MEMBER bool find(u32 tile, u32, u64 (&rows)[2]) const {
-        const u32 expert = chosen.expert[tile / of_slot];
+    DEVICE_MEMBER bool find(u32 tile, u32 turn, u64 (&rows)[2], u32 &strip) const {
+        const u32 expert = slots.expert[tile / of_slot];
         rows[0] = (u64)expert * 2 * outputs + smaller(tile % of_slot * 8 + lane() / 4, outputs - 1);
         rows[1] = rows[0] + outputs;
-        return expert < experts;
+        strip = turn * warps() + warp();
+        return expert < experts && strip < strips;
     }
     DEVICE_MEMBER u32 x_row(u32) const { return 0; }
     DEVICE_MEMBER float factor(u32) const { return 1.0f; }
-    DEVICE_MEMBER void write(u32 tile, u32, u32 place, float gate, float up) const {
+    template <typename Total> DEVICE_MEMBER void write(u32 tile, u32, u32 place, Total total) const {
         const u32 output = tile % of_slot * 8 + place;
-        if (output >= outputs) return;
-        activated[(u64)(tile / of_slot) * outputs + output] = narrow<T>(silu(gate) * up);
+        if (place >= 8 || output >= outputs) return;
+        activated[(u64)(tile / of_slot) * outputs + output] = narrow<T>(silu(total(place)) * total(place + 8));
     }
 };
 
 // A tile is 16 rows of down, of the experts of all slots.
 struct DownTiles {
-    u32 tiles, slots, strips, outputs, experts;
-    const Slots &chosen;
+    u32 tiles, turns, strips, of_slot, outputs, experts;
+    const Slots &slots;
     float *output;
 
-    DEVICE_MEMBER bool find(u32 tile, u32 slot, u64 (&rows)[2]) const {
-        const u32 expert = chosen.expert[slot], first = tile * 16 + lane() / 4;
+    DEVICE_MEMBER bool find(u32 tile, u32 turn, u64 (&rows)[2], u32 &strip) const {
+        const u32 expert = slots.expert[turn / of_slot], first = tile * 16 + lane() / 4;
         rows[0] = (u64)expert * outputs + smaller(first, outputs - 1);
         rows[1] = (u64)expert * outputs + smaller(first + 8, outputs - 1);
-        return expert < experts;
+        strip = turn % of_slot * warps() + warp();
+        return expert < experts && strip < strips;
     }
-    DEVICE_MEMBER u32 x_row(u32 slot) const { return slot; }
-    DEVICE_MEMBER float factor(u32 slot) const { return chosen.weight[slot]; }
-    DEVICE_MEMBER void write(u32 tile, u32, u32 place, float first, float second) const {
-        const u32 row = tile * 16 + place;
-        if (row < outputs) output[row] += first;
-        if (row + 8 < outputs) output[row + 8] += second;
+    DEVICE_MEMBER u32 x_row(u32 turn) const { return turn / of_slot; }
+    DEVICE_MEMBER float factor(u32 turn) const { return slots.weight[turn / of_slot]; }
+    template <typename Total> DEVICE_MEMBER void write(u32 tile, u32, u32 place, Total total) const {
+        if (tile * 16 + place < outputs) output[tile * 16 + place] += total(place);
     }
 };
 
@@ -258,8 +257,9 @@ DEVICE void one_gate_up(const T *x, const u8 *gate_up, const u32 *chosen, u32 k,
     wait_for_producers();
     start_consumers();
     slots.read(chosen, 0, k);
-    const u32 of_slot = (intermediate + 7) / 8;
-    const UpTiles<T> work = {k * of_slot, hidden / STRIP, of_slot, intermediate, experts, slots, activated};
+    const u32 of_slot = (intermediate + 7) / 8, strips = hidden / STRIP;
+    const UpTiles<T> work = {k * of_slot, (strips + warps() - 1) / warps(), strips, of_slot, intermediate, experts,
+                             slots, activated};
     multiply_tiles<Strip, 1>(gate_up, (u64)experts * 2 * intermediate * hidden, hidden, 1, work,
                              [&] { return quantize_rows<T, false, 1, 2>(x, 0, 0.0f, shared, 1, hidden); });
 }
@@ -270,7 +270,8 @@ DEVICE void one_down(const T *activated, const u8 *down, const u32 *chosen, cons
     DYNAMIC_SHARED(shared);
     SHARED Slots slots;
     slots.read(chosen, weights, k);
-    const DownTiles work = {(hidden + 15) / 16, k, intermediate / STRIP, hidden, experts, slots, output};
+    const u32 strips = intermediate / STRIP, of_slot = (strips + warps() - 1) / warps();
+    const DownTiles work = {(hidden + 15) / 16, k * of_slot, strips, of_slot, hidden, experts, slots, output};
     multiply_tiles<Strip, 1>(down, (u64)experts * hidden * intermediate, intermediate, 1, work, [&] {
         wait_for_producers();
         start_consumers();

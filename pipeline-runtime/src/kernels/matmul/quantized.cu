@@ -122,27 +122,28 @@ DEVICE void quantized_rows(const u8 *weight, const void *input, const float *nor
 #if STRIPS
 // Tiles of 16 weight rows, or with SWIGLU of 8 gate rows and the 8 up rows that belong to them.
 template <typename T, bool PAIR> struct ProductTiles {
-    static constexpr u32 OUTPUTS = PAIR ? 8 : 16, slots = 1;
-    u32 tiles, strips, out, epilogue;
+    static constexpr u32 OUTPUTS = PAIR ? 8 : 16;
+    u32 tiles, turns, strips, out, epilogue;
     const float *bias;
     void *y;
 
-    DEVICE_MEMBER bool find(u32 tile, u32, u64 (&rows)[2]) const {
+    DEVICE_MEMBER bool find(u32 tile, u32 turn, u64 (&rows)[2], u32 &strip) const {
         const u32 first = tile * OUTPUTS + lane() / 4;
         rows[0] = smaller(first, out - 1);
         rows[1] = PAIR ? out + rows[0] : smaller(first + 8, out - 1);
-        return true;
+        strip = turn * warps() + warp();
+        return strip < strips;
     }
     DEVICE_MEMBER u32 x_row(u32) const { return 0; }
     DEVICE_MEMBER float factor(u32) const { return 1.0f; }
-    DEVICE_MEMBER void write(u32 tile, u32 row, u32 place, float first, float second) const {
+    template <typename Total> DEVICE_MEMBER void write(u32 tile, u32 row, u32 place, Total total) const {
         const u32 output = tile * OUTPUTS + place;
+        if (place >= OUTPUTS || output >= out) return;
         if (PAIR) {
-            if (output < out) ((T *)y)[(u64)row * out + output] = narrow<T>(silu(first) * second);
-            return;
+            ((T *)y)[(u64)row * out + output] = narrow<T>(silu(total(place)) * total(place + 8));
+        } else {
+            finish<T>(total(place), bias, y, epilogue, row, output, out);
         }
-        if (output < out) finish<T>(first, bias, y, epilogue, row, output, out);
-        if (output + 8 < out) finish<T>(second, bias, y, epilogue, row, output + 8, out);
     }
 };
 
@@ -152,7 +153,9 @@ DEVICE void quantized_strips(const u8 *weight, const void *input, const float *n
                              const float *bias, void *y, u32 epilogue, u32 rows, u32 in, u32 out) {
     DYNAMIC_SHARED(shared);
     typedef ProductTiles<T, PAIR> Tiles;
-    const Tiles work = {(out + Tiles::OUTPUTS - 1) / Tiles::OUTPUTS, in / STRIP, out, epilogue, bias, y};
+    const u32 strips = in / STRIP;
+    const Tiles work = {(out + Tiles::OUTPUTS - 1) / Tiles::OUTPUTS, (strips + warps() - 1) / warps(), strips, out,
+                        epilogue, bias, y};
     multiply_tiles<Strip, ROWS>(weight, (u64)(PAIR ? 2 : 1) * out * in, in, rows, work, [&] {
         wait_for_producers();
         start_consumers();

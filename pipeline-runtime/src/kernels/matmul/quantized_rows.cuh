@@ -79,65 +79,47 @@ DEVICE QuantizedRows quantize_rows(const void *input, const float *norm_weight, 
 #define STRIPS (!AMD && WARP == 32 && __CUDA_ARCH__ >= 800)
 #if STRIPS
 // A strip is 16 weight rows by 256 weights: 8 blocks of 32 that share a scale of x. The tensor cores sum whole numbers,
-// and a column of their product is one of those blocks. Lane 4 g + t holds weights of rows g and g + 8, which come in four
-// turns of 16 numbers: those of turn n are of block 4 (n / 2) + 2 (t / 2) + n % 2. Of x it holds 16 numbers of block g, if
-// t is one of the two lanes whose weights are of that block, and zeros otherwise. Of the sums of turn n those of its two
-// blocks are products, and the others are not used: lane 4 g + t takes blocks 2 t and 2 t + 1 of rows g and g + 8, so that
-// every lane has scales to multiply with, and none twice.
+// and a column of their product is one of those blocks: lane 4 g + t holds weights of rows g and g + 8, and 16 numbers of
+// block g of x, which it shows beside weights of that block only and is zero beside all others. Its four sums are those
+// of rows g and g + 8 with blocks 2 t and 2 t + 1: every lane has scales to multiply with, and none twice.
 constexpr u32 STRIP = 256, STRIP_ROWS = 16;
 
-#define MULTIPLY_16X8X32(type, c0, c1, c2, c3)                                                                        \
+#define MULTIPLY_16X8X32(type)                                                                                         \
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." type ".s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, " \
-                 "{%10, %11, %12, %13};"                                                                              \
-                 : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])                                         \
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c0), "r"(c1), "r"(c2), "r"(c3))
-// sums (16, 8) = before + a (16, 32) b (32, 8), of whole numbers
+                 "{%0, %1, %2, %3};"                                                                                   \
+                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])                                          \
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
+// sums (16, 8) += a (16, 32) b (32, 8), of whole numbers
 template <bool SIGNED>
-DEVICE void multiply_16x8x32(i32 (&sums)[4], const i32 (&before)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+DEVICE void multiply_16x8x32(i32 (&sums)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     if (SIGNED) {
-        MULTIPLY_16X8X32("s8", before[0], before[1], before[2], before[3]);
+        MULTIPLY_16X8X32("s8");
     } else {
-        MULTIPLY_16X8X32("u8", before[0], before[1], before[2], before[3]);
+        MULTIPLY_16X8X32("u8");
     }
 }
 
-// Where a lane reads a strip of its two weight rows, and the next ones behind it.
-struct StripSource {
-    const u8 *quants[2], *header[2];
-};
-
-// What a lane reads of a strip. added(half, products, x_scales, sums) is what products with blocks 2 t and 2 t + 1 of x
-// add to the sum of row g or g + 8: x_scales are those of the blocks, sums those of x itself.
+// What a lane reads of a strip. Its weights come in four turns of 16 a row; in turn own_turn(), if holds_own(), they are
+// of block lane() / 4. added(half, first, second, x_scales, sums) is what products with blocks 2 t and 2 t + 1 of x add
+// to the sum of row g or g + 8: x_scales are those of the blocks, sums those of x itself.
 struct Q4KStrip {
     // Strips under way beside the products of one row, and of several.
-    static constexpr u32 AHEAD[2] = {2, 1};
+    static constexpr u32 AHEAD[2] = {3, 2};
     static constexpr bool SIGNED = false, MINIMA = true;
     words4 quants[2][2], header[2];
 
-    DEVICE_MEMBER static void find(StripSource &source, const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in,
-                                   u32 strip) {
+    DEVICE_MEMBER void load(const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in, u32 strip) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const u64 block = rows[half] * (in / Q4_K_WEIGHTS) + strip;
-            source.quants[half] = q4_k_quants(weight, block) + lane() % 4 * 16;
-            source.header[half] = q4_k_header(weight, weights, block);
+            const u8 *of_lane = q4_k_quants(weight, block) + lane() % 4 * 16;
+            quants[half][0] = stream16(of_lane);
+            quants[half][1] = stream16(of_lane + 64);
+            header[half] = ahead16(q4_k_header(weight, weights, block));
         }
     }
-    DEVICE_MEMBER static void advance(StripSource &source, u32 strips) {
-#pragma unroll
-        for (u32 half = 0; half < 2; half++) {
-            source.quants[half] += strips * (STRIP / 2);
-            source.header[half] += strips * 16;
-        }
-    }
-    DEVICE_MEMBER void load(const StripSource &source) {
-#pragma unroll
-        for (u32 half = 0; half < 2; half++) {
-            quants[half][0] = stream16(source.quants[half]);
-            quants[half][1] = stream16(source.quants[half] + 64);
-            header[half] = ahead16(source.header[half]);
-        }
-    }
+    DEVICE_MEMBER static u32 own_turn() { return lane() / 16 * 2 + lane() / 4 % 2; }
+    DEVICE_MEMBER static bool holds_own() { return lane() / 8 % 2 == lane() % 4 / 2; }
     // In odd turns 16 times what they are, in the upper halves of their bytes.
     DEVICE_MEMBER words4 weights(u32 half, u32 turn) const {
         const words4 &words = quants[half][turn / 2];
@@ -154,215 +136,124 @@ struct Q4KStrip {
 };
 
 struct Q80Strip {
-    static constexpr u32 AHEAD[2] = {2, 1};
+    static constexpr u32 AHEAD[2] = {2, 2};
     static constexpr bool SIGNED = true, MINIMA = false;
     words4 quants[2][4];
     u32 scale[2];
 
-    DEVICE_MEMBER static void find(StripSource &source, const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in,
-                                   u32 strip) {
+    DEVICE_MEMBER void load(const u8 *weight, u64 weights, const u64 (&rows)[2], u32 in, u32 strip) {
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const u64 first = rows[half] * in + strip * STRIP;
-            source.quants[half] = weight + first + lane() % 4 / 2 * 64 + lane() % 2 * 16;
-            source.header[half] = weight + weights + first / 32 * 2 + lane() % 4 * 4;
-        }
-    }
-    DEVICE_MEMBER static void advance(StripSource &source, u32 strips) {
-#pragma unroll
-        for (u32 half = 0; half < 2; half++) {
-            source.quants[half] += strips * STRIP;
-            source.header[half] += strips * 16;
-        }
-    }
-    DEVICE_MEMBER void load(const StripSource &source) {
-#pragma unroll
-        for (u32 half = 0; half < 2; half++) {
 #pragma unroll
             for (u32 turn = 0; turn < 4; turn++) {
-                quants[half][turn] = stream16(source.quants[half] + turn / 2 * 128 + turn % 2 * 32);
+                quants[half][turn] = stream16(weight + first + turn * 64 + lane() % 4 * 16);
             }
-            scale[half] = ahead4(source.header[half]);
+            scale[half] = ahead4(weight + weights + first / 32 * 2 + lane() % 4 * 4);
         }
     }
+    DEVICE_MEMBER static u32 own_turn() { return lane() / 8; }
+    DEVICE_MEMBER static bool holds_own() { return lane() / 4 % 2 == lane() % 4 / 2; }
     DEVICE_MEMBER words4 weights(u32 half, u32 turn) const { return quants[half][turn]; }
     DEVICE_MEMBER float added(u32 half, i32 first, i32 second, float2 x_scales, float2) const {
         return low(scale[half], f16{}) * x_scales.x * (float)first + high(scale[half], f16{}) * x_scales.y * (float)second;
     }
 };
 
-// Quantised rows as a lane sees them: its numbers of the first strip, and the scales and sums that it multiplies with.
-struct StripInputs {
-    const i8 *values;
-    const float *scales, *sums;
-    u32 in;
-
-    DEVICE_MEMBER StripInputs(const QuantizedRows &x)
-        : values(x.values + lane() / 4 * 32 + lane() % 2 * 16), scales(x.scales + lane() % 4 * 2),
-          sums(x.sums + lane() % 4 * 4), in(x.in) {}
-};
-
 // sums[row][half] += factor times the lane's part of the product of a strip with rows of x, from `first_row` on. Rows
 // beyond the last are the last again.
 template <u32 ROWS, typename Strip>
-DEVICE void add_strip(const Strip &strip, const StripInputs &x, u32 number, u32 first_row, u32 rows, float factor,
+DEVICE void add_strip(const Strip &strip, const QuantizedRows &x, u32 number, u32 first_row, u32 rows, float factor,
                       float (&sums)[ROWS][2]) {
-    const bool holds = lane() / 8 % 2 == lane() % 4 / 2, late = lane() % 4 / 2;
+    const u32 group = lane() / 4, part = lane() % 4;
 #pragma unroll
     for (u32 row = 0; row < ROWS; row++) {
         const u32 x_row = ROWS > 1 ? first_row + smaller(row, rows - 1) : first_row;
         words4 own = {0, 0, 0, 0};
-        if (holds) own = load16(x.values + x_row * x.in + number * STRIP);
-        i32 products[2][2]; // (half, block)
-        // Turns 0 and 2, then 1 and 3: of each two a lane needs one.
+        if (Strip::holds_own()) own = load16(x.values + x_row * x.in + number * STRIP + group * 32 + part % 2 * 16);
+        i32 products[4] = {};
 #pragma unroll
-        for (u32 order = 0; order < 4; order++) {
-            const u32 turn = order % 2 * 2 + order / 2;
+        for (u32 turn = 0; turn < 4; turn++) {
+            const bool shown = turn == Strip::own_turn();
             const words4 upper = strip.weights(0, turn), lower = strip.weights(1, turn);
-            const i32 nothing[4] = {};
-            i32 some[4], all[4];
-            multiply_16x8x32<Strip::SIGNED>(some, nothing, upper.x, lower.x, upper.y, lower.y, own.x, own.y);
-            multiply_16x8x32<Strip::SIGNED>(all, some, upper.z, lower.z, upper.w, lower.w, own.z, own.w);
-#pragma unroll
-            for (u32 half = 0; half < 2; half++) {
-                i32 &product = products[half][turn % 2];
-                product = turn < 2 || late ? all[2 * half + turn % 2] : product;
-            }
+            multiply_16x8x32<Strip::SIGNED>(products, upper.x, lower.x, upper.y, lower.y, shown ? own.x : 0,
+                                            shown ? own.y : 0);
+            multiply_16x8x32<Strip::SIGNED>(products, upper.z, lower.z, upper.w, lower.w, shown ? own.z : 0,
+                                            shown ? own.w : 0);
         }
-        const float2 x_scales = *(const float2 *)(x.scales + x_row * (x.in / 32) + number * 8);
+        const float2 x_scales = *(const float2 *)(x.scales + x_row * (x.in / 32) + number * 8 + part * 2);
         float2 x_sums = {0.0f, 0.0f};
         if (Strip::MINIMA) {
-            const words4 of_16 = load16(x.sums + x_row * (x.in / 16) + number * 16);
+            const words4 of_16 = load16(x.sums + x_row * (x.in / 16) + number * 16 + part * 4);
             x_sums = float2{from_bits(of_16.x) + from_bits(of_16.y), from_bits(of_16.z) + from_bits(of_16.w)};
         }
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
-            sums[row][half] += factor * strip.added(half, products[half][0], products[half][1], x_scales, x_sums);
+            sums[row][half] += factor * strip.added(half, products[2 * half], products[2 * half + 1], x_scales, x_sums);
         }
         // One row after the other: together they would need more registers than there are.
         if (ROWS > 1) asm volatile("" ::: "memory");
     }
 }
 
-// Where a warp is in its work.
-template <typename Work> struct Place {
-    const Work &work;
-    const u32 alone; // so many tiles are of one warp each
-    u32 tile, turns, slot, column, stride;
-    u64 rows[2];
-    bool present; // whether the warp has a strip in this turn
-
-    DEVICE_MEMBER Place(const Work &work, u32 alone) : work(work), alone(alone) { begin(block() + blocks() * warp()); }
-    DEVICE_MEMBER bool shared() const { return tile >= alone; }
-    DEVICE_MEMBER bool last_turn() const { return turns == 1; }
-    // Whether the next strip is behind this one: so many further.
-    DEVICE_MEMBER bool next() {
-        if (--turns == 0) {
-            if (shared()) {
-                enter(tile + blocks());
-            } else {
-                begin(tile + blocks() * warps());
-            }
-            return false;
-        }
-        column += stride;
-        if (column < work.strips) return true;
-        find();
-        return false;
-    }
-
-  private:
-    // What is left when the warps have had tiles of their own is shared.
-    DEVICE_MEMBER void begin(u32 number) { enter(number < alone ? number : alone + block()); }
-    DEVICE_MEMBER void enter(u32 number) {
-        const u32 strips = work.slots * work.strips;
-        tile = number;
-        stride = shared() ? warps() : 1;
-        turns = shared() ? (strips + warps() - 1) / warps() : strips;
-        column = shared() ? warp() : 0;
-        slot = 0;
-        find();
-    }
-    DEVICE_MEMBER void find() {
-        while (column >= work.strips && slot < work.slots) column -= work.strips, slot++;
-        present = tile < work.tiles && slot < work.slots && work.find(tile, slot, rows);
-    }
-};
-
-// Goes through `work.tiles` tiles of 16 weight rows. Where there are enough for all warps, each takes tiles of its own;
-// the warps of a block share a tile of the others, and take its strips in turn. What a warp will read next is under way
-// while it multiplies, over the ends of tiles, too.
+// A block takes every blocks()-th of `work.tiles` tiles of 16 weight rows, and its warps the strips of a tile in turn.
+// What a warp will read next is under way while it multiplies, over the ends of tiles, too.
 //
-// Work says what it is: tiles; slots, products with a tile that are summed, and strips of each; bool find(tile, slot,
-// rows), the two weight rows of this lane, if there are any; x_row(slot) and factor(slot), the first row of x and a
-// factor for its products; write(tile, row, place, first, second), for the sums of a row of x with weight rows `place`
-// and `place + 8` of the tile. quantize() gives x, when the first strips are under way.
+// Work says what it is: tiles; turns, how often the warps take a strip each for a tile; bool find(tile, turn, rows, strip),
+// the two weight rows of this lane and the strip of this warp, if it has one; x_row(turn) and factor(turn), the first row
+// of x and a factor for its products; write(tile, row, place, total), where total(place) is the sum of a row of x with
+// weight row `place` of the tile. quantize() gives x, when the first strips are under way.
 template <typename Strip, u32 ROWS, typename Work, typename Quantize>
 DEVICE void multiply_tiles(const u8 *weight, u64 weights, u32 in, u32 rows, const Work &work, Quantize quantize) {
     constexpr u32 AHEAD = Strip::AHEAD[ROWS > 1], MOST_WARPS = 16;
     SHARED float partial[2][MOST_WARPS][ROWS][STRIP_ROWS];
-    const u32 together = blocks() * warps(), rest = work.tiles % together;
-    const u32 alone = rest * 2 < together ? work.tiles - rest : work.tiles;
-    Place<Work> ahead(work, alone), here(work, alone);
-    Strip stages[AHEAD];
-    StripSource source;
-    auto find = [&] {
-        if (ahead.present) Strip::find(source, weight, weights, ahead.rows, in, ahead.column);
-    };
+    const u32 own = block() < work.tiles ? (work.tiles - block() - 1) / blocks() + 1 : 0, steps = own * work.turns;
+    u32 next_tile = block(), next_turn = 0;
     auto load = [&](Strip &stage) {
-        if (ahead.present) stage.load(source);
-        if (ahead.next()) {
-            Strip::advance(source, ahead.stride);
-        } else {
-            find();
+        u64 of_lane[2];
+        u32 strip;
+        if (next_tile < work.tiles && work.find(next_tile, next_turn, of_lane, strip)) {
+            stage.load(weight, weights, of_lane, in, strip);
         }
+        if (++next_turn == work.turns) next_turn = 0, next_tile += blocks();
     };
-    find();
+    Strip stages[AHEAD];
 #pragma unroll
     for (u32 depth = 0; depth < AHEAD; depth++) load(stages[depth]);
-    const StripInputs x = quantize();
-    u32 parity = 0, summer = 0;
+    const QuantizedRows x = quantize();
+    u32 tile = block(), turn = 0, parity = 0;
     float sums[ROWS][2] = {};
-    while (here.tile < work.tiles) {
+    for (u32 step = 0; step < steps; step += AHEAD) {
 #pragma unroll
         for (u32 depth = 0; depth < AHEAD; depth++) {
-            if (here.tile >= work.tiles) break;
-            if (here.present) {
-                add_strip<ROWS>(stages[depth], x, here.column, work.x_row(here.slot), rows, work.factor(here.slot), sums);
+            if (step + depth >= steps) break;
+            u64 of_lane[2];
+            u32 strip;
+            if (work.find(tile, turn, of_lane, strip)) {
+                add_strip<ROWS>(stages[depth], x, strip, work.x_row(turn), rows, work.factor(turn), sums);
             }
             load(stages[depth]);
-            const bool ends = here.last_turn(), shared = here.shared();
-            const u32 tile = here.tile;
-            here.next();
-            if (!ends) continue;
+            if (++turn < work.turns) continue;
 #pragma unroll
             for (u32 row = 0; row < ROWS; row++) {
-                const float first = sum_lanes<4>(sums[row][0]), second = sum_lanes<4>(sums[row][1]);
-                sums[row][0] = sums[row][1] = 0.0f;
-                if (lane() % 4 != 0) continue;
-                if (shared) {
-                    partial[parity][warp()][row][lane() / 4] = first;
-                    partial[parity][warp()][row][lane() / 4 + 8] = second;
-                } else if (row < rows) {
-                    work.write(tile, row, lane() / 4, first, second);
+#pragma unroll
+                for (u32 half = 0; half < 2; half++) {
+                    const float sum = sum_lanes<4>(sums[row][half]);
+                    if (lane() % 4 == 0) partial[parity][warp()][row][half * 8 + lane() / 4] = sum;
+                    sums[row][half] = 0.0f;
                 }
             }
-            if (!shared) continue;
             // The next tile writes to the other half, the one after it behind the next barrier.
             barrier();
-            // Another warp sums up each time: the others go on.
-            for (u32 row = (warp() + warps() - summer) % warps(); row < rows; row += warps()) {
-                float first = 0.0f, second = 0.0f;
-                for (u32 other = lane() % 4; other < warps(); other += 4) {
-                    first += partial[parity][other][row][lane() / 4];
-                    second += partial[parity][other][row][lane() / 4 + 8];
-                }
-                first = sum_lanes<4>(first);
-                second = sum_lanes<4>(second);
-                if (lane() % 4 == 0) work.write(tile, row, lane() / 4, first, second);
+            if (thread() < ROWS * STRIP_ROWS && thread() / STRIP_ROWS < rows) {
+                const u32 row = thread() / STRIP_ROWS;
+                work.write(tile, row, thread() % STRIP_ROWS, [&](u32 place) {
+                    float total = 0.0f;
+                    for (u32 other = 0; other < warps(); other++) total += partial[parity][other][row][place];
+                    return total;
+                });
             }
-            parity ^= 1;
-            summer = (summer + ROWS) % warps();
+            parity ^= 1, turn = 0, tile += blocks();
         }
     }
 }
