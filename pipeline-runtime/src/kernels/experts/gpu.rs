@@ -22,6 +22,8 @@ pub const MOST_EXPERTS: usize = 1024;
 
 /// The most tokens that are not sorted by expert, a bit of a word each.
 const FEW: usize = 32;
+/// The same where the tensor copy engine brings the weights of sorted ones, which is faster for more.
+const FEW_BESIDE_COPIES: usize = 8;
 /// As many as one tile of the matrix units takes.
 const VERY_FEW: usize = 16;
 /// Rows of a tile of the products for many tokens.
@@ -113,12 +115,16 @@ impl DeviceExperts {
         };
         let size = self.dtype.size();
         let activated = part(pairs * self.intermediate, size);
-        let sorted = tokens > FEW;
+        let sorted = !self.takes_unsorted(tokens);
         let results = part(if sorted { pairs * self.hidden } else { 0 }, size);
         let order = part(if sorted { pairs } else { 0 }, 4);
         let tiles = part(if sorted { self.most_tiles(pairs) } else { 0 }, 16);
         let tile_count = part(sorted.into(), 4);
         Scratch { activated, results, order, tiles, tile_count, bytes }
+    }
+
+    fn takes_unsorted(&self, tokens: usize) -> bool {
+        tokens <= if self.maps.is_some() { FEW_BESIDE_COPIES } else { FEW }
     }
 
     /// Each expert has at most one tile that is not full.
@@ -150,10 +156,10 @@ pub fn experts(
     expect(buffers.weights, "weights", &[tokens, experts_per_token], 4);
     expect(buffers.hidden, "hidden", &[tokens, hidden], 4);
     expect(buffers.scratch, "scratch", &[weights.scratch_bytes(tokens, experts_per_token)], 1);
-    match (tokens, &weights.maps) {
-        (0, _) => Ok(()),
-        (1..=FEW, _) => few(device, weights, buffers, shape),
-        (_, maps) => many(device, weights, maps.as_ref(), buffers, shape),
+    match tokens {
+        0 => Ok(()),
+        _ if weights.takes_unsorted(tokens) => few(device, weights, buffers, shape),
+        _ => many(device, weights, weights.maps.as_ref(), buffers, shape),
     }
 }
 
@@ -414,12 +420,12 @@ fn check(device: &Device, shape: ExpertsShape, count: usize, dtype: DType) -> Re
     let (chosen, factors) = (device.upload(&chosen)?, device.upload(&factors)?);
     let bytes = weights.scratch_bytes(tokens, experts_per_token);
     let mut checks = Vec::new();
-    let paths = if tokens > FEW && weights.maps.is_some() { 2 } else { 1 };
+    let paths = if !weights.takes_unsorted(tokens) && weights.maps.is_some() { 2 } else { 1 };
     for path in 0..paths {
-        let name = match (tokens, &weights.maps) {
-            (0..=FEW, _) => "experts, few tokens",
-            (_, Some(_)) => "experts, many tokens, Hopper",
-            (_, None) => "experts, many tokens",
+        let name = match &weights.maps {
+            _ if weights.takes_unsorted(tokens) => "experts, few tokens",
+            Some(_) => "experts, many tokens, Hopper",
+            None => "experts, many tokens",
         };
         let (sum, scratch) = (device.upload(&before)?, poisoned(device, bytes, DType::F32)?);
         let buffers =
