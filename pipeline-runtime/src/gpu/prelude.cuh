@@ -118,8 +118,9 @@ DEVICE void barrier() {
 static __device__ u32 turns_of_halves[1 << 14][2];
 
 // The two halves wait for each other. NVIDIA has 16 barriers: one for the block and 15 for pairs of warps, so that the
-// last pair of 1024 threads has none, and counts in global memory.
+// last pair of 1024 threads has none, and counts in global memory. Each time that a part of a warp comes counts as all of it.
 static __device__ __noinline__ void join_halves() {
+    __syncwarp();
     if (warp() < 15) {
         u32 lanes = threads() - warp() * WARP <= 32 ? 32 : 64;
         asm volatile("barrier.sync %0, %1;" ::"r"(warp() + 1), "r"(lanes) : "memory");
@@ -307,7 +308,7 @@ DEVICE float silu(float value) { return value / (1.0f + exponential(-value)); }
 #if !AMD && WARP == 64
 // What the lanes of a warp hold, for all of them to read until the next warp_barrier().
 DEVICE const u32 *of_lanes(u32 value) {
-    extern SHARED __attribute__((aligned(16))) u32 launched_for_lanes[];
+    extern SHARED __attribute__((aligned(128))) u32 launched_for_lanes[];
     u32 bytes;
     asm("mov.u32 %0, %%dynamic_smem_size;" : "=r"(bytes));
     u32 *values = launched_for_lanes + bytes / 4 - (16 - warp()) * WARP;

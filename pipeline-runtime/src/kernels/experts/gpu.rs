@@ -215,7 +215,6 @@ fn many(
     // SAFETY: `experts` has checked the buffers, and the scratch has room for every pair and tile.
     unsafe { launch.address(order).address(tiles).address(tile_count).run() }?;
 
-    // Wide tiles need fewer bytes for each product, narrow ones give every multiprocessor some of a small product.
     let (source, name, threads, shared) = match maps {
         Some(_) => (&HOPPER, "wide", 384, 1024 + 4 * 128 * (128 + 256)),
         None => (&SOURCE, "many", 256, 0),

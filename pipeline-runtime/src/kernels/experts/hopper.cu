@@ -7,6 +7,8 @@
 // Places of a tile, and its depth at a step: 128 bytes of each row, so that a row is one line of the swizzle.
 #define TILE_ROWS 128
 #define STEP 64
+// Weight rows of a tile.
+#define COLUMNS 256
 #define STAGES 4
 #define PRODUCERS 128
 #define THREADS 384
@@ -57,16 +59,6 @@ DEVICE u64 describe(u32 address) { return (u64)1 << 62 | (u64)64 << 32 | (u64)1 
 
 #define SUMS4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define SUMS16(d, i) SUMS4(d, i), SUMS4(d, i + 4), SUMS4(d, i + 8), SUMS4(d, i + 12)
-#define PRODUCT_128(TYPE)                                                                                             \
-    asm volatile("{ .reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE           \
-                 "." TYPE " {"                                                                                        \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63" \
-        "}, %64, %65, p, 1, 1, 0, 0; }"                                                                               \
-        : SUMS16(d, 0), SUMS16(d, 16), SUMS16(d, 32), SUMS16(d, 48) \
-        : "l"(a), "l"(b), "r"(add))
 #define PRODUCT_256(TYPE)                                                                                             \
     asm volatile("{ .reg .pred p; setp.ne.b32 p, %130, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32." TYPE          \
                  "." TYPE " {"                                                                                        \
@@ -83,8 +75,6 @@ DEVICE u64 describe(u32 address) { return (u64)1 << 62 | (u64)64 << 32 | (u64)1 
         : "l"(a), "l"(b), "r"(add))
 
 // d (64, N) = or, where add is not 0, += a (64, 16) b (N, 16)^T
-DEVICE void product(float (&d)[64], u64 a, u64 b, u32 add, bf16) { PRODUCT_128("bf16"); }
-DEVICE void product(float (&d)[64], u64 a, u64 b, u32 add, f16) { PRODUCT_128("f16"); }
 DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, bf16) { PRODUCT_256("bf16"); }
 DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, f16) { PRODUCT_256("f16"); }
 
@@ -115,7 +105,7 @@ DEVICE assignment assign(u32 number, u32 row_tiles, u32 column_tiles) {
 
 // A block of three warpgroups: one brings operands, two multiply 64 places each by COLUMNS weight rows. UP as in the
 // portable kernel: half of the weight rows of a tile are gate rows, half the up rows of the same places.
-template <typename T, bool UP, u32 COLUMNS>
+template <typename T, bool UP>
 DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const float *weights, const row_tile *tiles,
                             const u32 *tile_count, u32 k, u32 outputs, u32 depth, T *result) {
     extern SHARED __attribute__((aligned(1024))) u8 dynamic[];
@@ -261,26 +251,22 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
 
 // Parameters as of experts_many_* in kernels/experts/gpu.cu, but instead of the matrix a tensor map over all of its
 // rows, (rows, depth), in boxes of 64 by 64 with 128-byte swizzle. hidden and intermediate are multiples of 8. Blocks:
-// one for each multiprocessor, 384 threads; dynamic shared memory: 1024 + 4 stages of 128 bytes x (128 + weight rows),
-// where the weight rows of a tile are 256 (wide) or 128.
-#define EXPERTS(T, NAME, SIZE, COLUMNS)                                                                               \
+// one for each multiprocessor, 384 threads; dynamic shared memory: 1024 + 4 stages of 128 bytes x (128 + 256).
+#define EXPERTS(T, NAME)                                                                                              \
     KERNEL void BOUNDS(THREADS, 1)                                                                                    \
-        experts_##SIZE##_gate_up_##NAME(const T *x, const void *gate_up, const u32 *order, const row_tile *tiles,     \
-                                        const u32 *tile_count, u32 k, u32 hidden, u32 intermediate, T *activated) {   \
-        grouped_product<T, true, COLUMNS>(x, gate_up, order, 0, tiles, tile_count, k, intermediate, hidden,           \
-                                          activated);                                                                 \
+        experts_wide_gate_up_##NAME(const T *x, const void *gate_up, const u32 *order, const row_tile *tiles,         \
+                                    const u32 *tile_count, u32 k, u32 hidden, u32 intermediate, T *activated) {       \
+        grouped_product<T, true>(x, gate_up, order, 0, tiles, tile_count, k, intermediate, hidden, activated);        \
     }                                                                                                                 \
     KERNEL void BOUNDS(THREADS, 1)                                                                                    \
-        experts_##SIZE##_down_##NAME(const T *activated, const void *down, const u32 *order, const float *weights,    \
-                                     const row_tile *tiles, const u32 *tile_count, u32 k, u32 hidden,                 \
-                                     u32 intermediate, T *results) {                                                  \
-        grouped_product<T, false, COLUMNS>(activated, down, order, weights, tiles, tile_count, k, hidden,             \
-                                           intermediate, results);                                                    \
+        experts_wide_down_##NAME(const T *activated, const void *down, const u32 *order, const float *weights,        \
+                                 const row_tile *tiles, const u32 *tile_count, u32 k, u32 hidden, u32 intermediate,   \
+                                 T *results) {                                                                        \
+        grouped_product<T, false>(activated, down, order, weights, tiles, tile_count, k, hidden, intermediate,        \
+                                  results);                                                                           \
     }
 
-FOR_BF16(EXPERTS(bf16, bf16, wide, 256))
-FOR_F16(EXPERTS(f16, f16, wide, 256))
-FOR_BF16(EXPERTS(bf16, bf16, narrow, 128))
-FOR_F16(EXPERTS(f16, f16, narrow, 128))
+FOR_BF16(EXPERTS(bf16, bf16))
+FOR_F16(EXPERTS(f16, f16))
 
 #endif
