@@ -4,9 +4,11 @@
 #define GROUP_PRODUCTS 1
 
 // A tile in shared memory whose rows are 128 bytes, swizzled: rows are 8 at a time 1024 bytes apart, and a matrix that
-// is wider than 64 numbers goes on `next` bytes further.
+// is wider than 64 numbers goes on `next` bytes further. 16 bytes further on it is one more. All lanes take that of the
+// first, so that the compiler knows it to be the same: products then follow each other without delay.
 DEVICE u64 describe(u32 address, u32 next) {
-    return (u64)(address >> 4 & 0x3fff) | (u64)(next >> 4) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
+    const u32 low = from_lane((address >> 4 & 0x3fff) | next >> 4 << 16, 0);
+    return (u64)low | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
 }
 
 #define TEXT_32                                                                                                        \

@@ -473,27 +473,25 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
         const u32 lowest = own.position(group * 64), own_row = quarter * 16 + lane() / 4;
         T *own_queries = shared.queries[items % 2][group];
-        const u32 query_address = shared_address(own_queries);
 
         float scores[64], sums[D / 2], tops[2] = {-INFINITE, -INFINITE}, totals[2] = {0.0f, 0.0f};
         u32 weights[8][4];
 #pragma unroll
         for (u32 i = 0; i < D / 2; i++) sums[i] = 0.0f;
-        auto begin_scores = [&](u32 number) {
-            const u32 keys = shared_address(shared.tiles[0][number % 2]);
+        auto tile_of = [&](u32 part, u32 number) {
+            return describe(shared_address(shared.tiles[part][number % 2]), part == 0 ? 16 : HALF * sizeof(T));
+        };
+        auto begin_scores = [&](u64 queries, u64 keys) {
 #pragma unroll
             for (u32 k = 0; k < D / 16; k++) {
-                multiply_group(scores, describe(query_address + k / 4 * 64 * ROW + k % 4 * 32, 16),
-                               describe(keys + k / 4 * HALF * sizeof(T) + k % 4 * 32, 16), k > 0, T{});
+                multiply_group(scores, queries + (k / 4 * 64 * ROW + k % 4 * 32) / 16,
+                               keys + (k / 4 * HALF * sizeof(T) + k % 4 * 32) / 16, k > 0, T{});
             }
             products_commit();
         };
-        auto begin_sums = [&](u32 number) {
-            const u32 values = shared_address(shared.tiles[1][number % 2]);
+        auto begin_sums = [&](u64 values) {
 #pragma unroll
-            for (u32 k = 0; k < 8; k++) {
-                multiply_group(sums, weights[k], describe(values + k * 16 * ROW, HALF * sizeof(T)), T{});
-            }
+            for (u32 k = 0; k < 8; k++) multiply_group(sums, weights[k], values + k * 16 * ROW / 16, T{});
             products_commit();
         };
         // Scores to weights; returns by what the sums so far are to be multiplied.
@@ -548,7 +546,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         await(&shared.filled[0][count % 2], count / 2 % 2);
         hold(scores);
         products_begin();
-        begin_scores(count);
+        begin_scores(describe(shared_address(own_queries), 16), tile_of(0, count));
         products_wait<0>();
         hold(scores);
         if (leader) arrive(&shared.emptied[0][count % 2]);
@@ -557,15 +555,17 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         pack_weights();
         for (u32 tile = last_tile; tile > first_tile; tile--, count++) {
             await(&shared.filled[0][(count + 1) % 2], (count + 1) / 2 % 2);
+            const u64 queries = describe(shared_address(own_queries), 16), keys = tile_of(0, count + 1);
+            const u64 values = tile_of(1, count);
             my_turn();
             hold(scores);
             products_begin();
-            begin_scores(count + 1);
+            begin_scores(queries, keys);
             await(&shared.filled[1][count % 2], count / 2 % 2);
             hold(sums);
             hold(weights);
             products_begin();
-            begin_sums(count);
+            begin_sums(values);
             your_turn();
             products_wait<1>();
             hold(scores);
@@ -582,7 +582,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         hold(sums);
         hold(weights);
         products_begin();
-        begin_sums(count);
+        begin_sums(tile_of(1, count));
         next_head = item_of(items + 1, next);
         products_wait<0>();
         hold(sums);

@@ -54,8 +54,11 @@ DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "mem
 DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <u32 N> DEVICE void products_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
 
-// Rows of 128 bytes, swizzled, along the depth.
-DEVICE u64 describe(u32 address) { return (u64)1 << 62 | (u64)64 << 32 | (u64)1 << 16 | (address & 0x3ffff) >> 4; }
+// Rows of 128 bytes, swizzled, along the depth. All lanes take that of the first, so that the compiler knows it to be the
+// same: products then follow each other without delay.
+DEVICE u64 describe(u32 address) {
+    return (u64)1 << 62 | (u64)64 << 32 | (u64)1 << 16 | from_lane((address & 0x3ffff) >> 4, 0);
+}
 
 #define SUMS4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define SUMS16(d, i) SUMS4(d, i), SUMS4(d, i + 4), SUMS4(d, i + 8), SUMS4(d, i + 12)
@@ -204,13 +207,13 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
             }
             u32 before = stage;  // the stage that the matrix units still read
             for (u32 step = 0; step < steps; step++) {
+                const u64 a = describe(stages + stage * STAGE_BYTES + group * 64 * STEP * 2);
+                const u64 b = describe(stages + stage * STAGE_BYTES + A_BYTES);
                 phase_wait(shared_address(full + stage), parity);
-                const u32 a = stages + stage * STAGE_BYTES + group * 64 * STEP * 2;
-                const u32 b = stages + stage * STAGE_BYTES + A_BYTES;
                 products_begin();
 #pragma unroll
                 for (u32 part = 0; part < STEP / 16; part++) {
-                    product(sums, describe(a) + part * 2, describe(b) + part * 2, step | part, T{});
+                    product(sums, a + part * 2, b + part * 2, step | part, T{});
                 }
                 products_commit();
                 products_wait<1>();
