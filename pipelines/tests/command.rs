@@ -1,5 +1,6 @@
 //! The `pipelines` command as a user calls it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -470,4 +471,28 @@ fn doctor_tests_kernels() {
     assert!(checks.iter().all(|check| ["activation", "norm"].contains(&check["family"].as_str().unwrap())));
     let table = succeeds(&["doctor", "--device", "cpu", "--kernels", "norm"]);
     assert!(table.contains("right") && table.contains("% of memory") && !table.contains("activation"));
+}
+
+#[test]
+fn a_quick_doctor_tests_every_kernel_and_times_none() {
+    let said: Value =
+        serde_json::from_str(&succeeds(&["doctor", "--device", "cpu", "--quick", "--json"])).unwrap();
+    let checks = said[0]["checks"].as_array().unwrap();
+    let families: BTreeSet<&str> = checks.iter().map(|check| check["family"].as_str().unwrap()).collect();
+    let expected = [
+        "activation",
+        "attention",
+        "experts",
+        "matmul",
+        "norm",
+        "quantized experts",
+        "quantized matmul",
+        "rotary",
+        "router",
+        "softmax",
+    ];
+    assert_eq!(families, BTreeSet::from(expected));
+    assert!(checks.iter().all(|check| check["passes"] == true));
+    assert!(checks.iter().all(|check| check["check"].as_object().unwrap()["speed"].is_null()));
+    assert!(said[0].as_object().unwrap()["roof"].is_null());
 }

@@ -20,6 +20,10 @@ pub(crate) struct StandIn {
     held: Mutex<HashMap<u64, usize>>,
     /// Copies until the device is lost.
     copies_left: AtomicUsize,
+    /// Recordings that another thread will disturb.
+    disturbances_left: AtomicUsize,
+    /// Graphs that were not destroyed.
+    graphs: AtomicUsize,
 }
 
 impl StandIn {
@@ -41,6 +45,8 @@ impl StandIn {
             room: room + WORKSPACE,
             held,
             copies_left: AtomicUsize::new(usize::MAX),
+            disturbances_left: AtomicUsize::new(0),
+            graphs: AtomicUsize::new(0),
         });
         (Device::over(driver.clone(), 0).expect("the workspace fits"), driver)
     }
@@ -165,15 +171,24 @@ impl Driver for StandIn {
         none()
     }
     fn begin_capture(&self) -> Result<(), Fault> {
-        none()
+        Ok(())
     }
     fn end_capture(&self) -> Result<(Handle, usize), Fault> {
-        none()
+        let left = self.disturbances_left.load(Ordering::Relaxed);
+        if left > 0 {
+            self.disturbances_left.store(left - 1, Ordering::Relaxed);
+            let message = "the capture was invalidated".to_owned();
+            return Err(Fault { operation: "end a capture", message, cause: Cause::Disturbed });
+        }
+        self.graphs.fetch_add(1, Ordering::Relaxed);
+        Ok((Handle(std::ptr::null_mut()), 3))
     }
     unsafe fn launch_graph(&self, _: Handle) -> Result<(), Fault> {
         none()
     }
-    unsafe fn destroy_graph(&self, _: Handle) {}
+    unsafe fn destroy_graph(&self, _: Handle) {
+        self.graphs.fetch_sub(1, Ordering::Relaxed);
+    }
     unsafe fn matmul(&self, _: &Product) -> Result<(), Fault> {
         none()
     }
@@ -240,6 +255,31 @@ fn a_device_that_is_lost_while_weights_are_read_gives_memory_back() {
     assert_eq!(driver.held(), whole);
     drop((model, device));
     assert_eq!(driver.held(), 0);
+}
+
+#[test]
+fn what_others_disturb_is_recorded_anew_but_not_for_ever() {
+    let (device, driver) = StandIn::open(1 << 20);
+    let record = |disturbances, fails_in: usize| {
+        driver.disturbances_left.store(disturbances, Ordering::Relaxed);
+        let mut runs = 0;
+        let recorded = Graph::record(&device, || {
+            runs += 1;
+            if runs == fails_in { Err(Error::input("refused")) } else { Ok(runs) }
+        });
+        (recorded.map(|(first, recorded, graph)| (first, recorded, graph.nodes())), runs)
+    };
+    // One run, then those that are recorded: the last counts.
+    assert_eq!(record(0, 0).0.unwrap(), (1, 2, 3));
+    assert_eq!(record(3, 0).0.unwrap(), (1, 5, 3));
+    // Work fails where a recording is disturbed, too.
+    assert_eq!(record(1, 2).0.unwrap(), (1, 3, 3));
+    let (error, runs) = record(usize::MAX, 0);
+    assert!(error.unwrap_err().to_string().contains("the capture was invalidated"));
+    assert!((5..100).contains(&runs), "{runs}");
+    let (error, runs) = record(0, 2);
+    assert!(error.unwrap_err().to_string().contains("refused") && runs == 2);
+    assert_eq!(driver.graphs.load(Ordering::Relaxed), 0);
 }
 
 #[test]

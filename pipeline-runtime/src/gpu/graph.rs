@@ -21,8 +21,9 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Runs `work` once, then records it, again where another thread's use of the device disturbs that. What it allocates comes from memory of the graph's own. Gives what the run
-    /// gave, and what the recording gave: where each replay leaves its results.
+    /// Runs `work` once, then records it, anew where another thread's use of the device has disturbed that. What it
+    /// allocates comes from memory of the graph's own. Gives what the run gave, and what the recording gave: where each
+    /// replay leaves its results.
     ///
     /// # Errors
     /// `work` fails, or the driver refuses; nothing is left half-recorded.
@@ -32,16 +33,16 @@ impl Graph {
             // The first run compiles kernels, plans products and allocates; none of it may happen while recording.
             let first = work()?;
             let driver = device.driver();
-            for attempt in 1.. {
+            let mut attempts = 0;
+            loop {
                 driver.begin_capture().map_err(|fault| device.error(fault))?;
                 let outcome = work();
                 let ended = driver.end_capture();
-                if let Err(fault) = &ended
-                    && fault.cause == Cause::Disturbed
-                    && attempt < ATTEMPTS
-                {
+                attempts += 1;
+                if ended.as_ref().is_err_and(|fault| fault.cause == Cause::Disturbed) && attempts < ATTEMPTS {
                     continue;
                 }
+                // Made before the outcome is looked at: what was recorded is given back with it.
                 let graph = ended.map(|(handle, nodes)| {
                     let (device, _pool) = (device.clone(), pool.clone());
                     Graph { device, handle, nodes, _pool }
@@ -49,7 +50,6 @@ impl Graph {
                 let recorded = outcome?;
                 return Ok((first, recorded, graph.map_err(|fault| device.error(fault))?));
             }
-            unreachable!("the last attempt returns")
         })
     }
 

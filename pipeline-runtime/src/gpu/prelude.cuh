@@ -118,7 +118,8 @@ DEVICE void barrier() {
 static __device__ u32 turns_of_halves[1 << 14][2];
 
 // The two halves wait for each other. NVIDIA has 16 barriers: one for the block and 15 for pairs of warps, so that the
-// last pair of 1024 threads has none, and counts in global memory. Each time that a part of a warp comes counts as all of it.
+// last pair of 1024 threads has none, and counts in global memory. A part of a warp that came alone would count as all of
+// it.
 static __device__ __noinline__ void join_halves() {
     __syncwarp();
     if (warp() < 15) {

@@ -37,7 +37,8 @@ pub type RunOnGpu = fn(&Device) -> Result<Vec<Check>>;
 
 /// Every kernel there is.
 pub const FAMILIES: [Family; 13] = [
-    family("activation", Some(cpu_checks::check_activation), Some(activation::gpu::checks)),
+    family("activation", Some(cpu_checks::check_activation), Some(activation::gpu::checks))
+        .timed(Some(cpu_checks::activation_speeds), None),
     family("attention", Some(cpu_checks::check_attention), Some(attention::gpu::checks))
         .timed(Some(cpu_checks::attention_speeds), Some(attention::gpu::speeds)),
     family("elementwise", None, Some(elementwise::gpu::checks)),
@@ -50,12 +51,15 @@ pub const FAMILIES: [Family; 13] = [
         .timed(Some(cpu_checks::matmul_speeds), Some(matmul::gpu::speeds)),
     family("quantized matmul", Some(cpu_checks::check_quantized_matmul), Some(matmul::quantized::checks))
         .timed(Some(cpu_checks::quantized_matmul_speeds), Some(matmul::quantized::speeds)),
-    family("norm", Some(cpu_checks::check_norm), Some(norm::gpu::checks)),
+    family("norm", Some(cpu_checks::check_norm), Some(norm::gpu::checks))
+        .timed(Some(cpu_checks::norm_speeds), None),
     // On a GPU it is part of attention.
-    family("rotary", Some(cpu_checks::check_rotary), None),
-    family("router", Some(cpu_checks::check_router), Some(router::gpu::checks)),
+    family("rotary", Some(cpu_checks::check_rotary), None).timed(Some(cpu_checks::rotary_speeds), None),
+    family("router", Some(cpu_checks::check_router), Some(router::gpu::checks))
+        .timed(Some(cpu_checks::router_speeds), None),
     family("sampling", None, Some(sampling::gpu::checks)).timed(None, Some(sampling::gpu::speeds)),
-    family("softmax", Some(cpu_checks::check_softmax), Some(softmax::gpu::checks)),
+    family("softmax", Some(cpu_checks::check_softmax), Some(softmax::gpu::checks))
+        .timed(Some(cpu_checks::softmax_speeds), None),
 ];
 
 const fn family(name: &'static str, cpu: Option<fn() -> Vec<Check>>, gpu: Option<RunOnGpu>) -> Family {

@@ -73,6 +73,10 @@ pub(crate) fn check_activation() -> Vec<Check> {
             checks.push(Check::compare("silu_multiply", case, &y, &product, EXACT));
         }
     }
+    checks
+}
+
+pub(crate) fn activation_speeds() -> Vec<Check> {
     let (mut gate, up) = (random(BEYOND_CACHES / 2, 1), random(BEYOND_CACHES / 2, 2));
     let mut expected = gate[..1000].to_vec();
     silu_multiply_scalar(&mut expected, &up[..1000]);
@@ -80,8 +84,7 @@ pub(crate) fn check_activation() -> Vec<Check> {
     silu_multiply(&mut first, &up[..1000]);
     let microseconds = time_here(|| silu_multiply(&mut gate, &up));
     let check = Check::compare("silu_multiply", format!("{}", gate.len()), &first, &expected, EXACT);
-    checks.push(check.timed(microseconds, Work::Bytes(12.0 * gate.len() as f64)));
-    checks
+    vec![check.timed(microseconds, Work::Bytes(12.0 * gate.len() as f64))]
 }
 
 pub(crate) fn check_attention() -> Vec<Check> {
@@ -451,6 +454,10 @@ pub(crate) fn check_norm() -> Vec<Check> {
             checks.push(Check::compare("add_rms_norm (residual)", case, &hidden, &sum, EXACT));
         }
     }
+    checks
+}
+
+pub(crate) fn norm_speeds() -> Vec<Check> {
     let shape = RmsNormShape { rows: BEYOND_CACHES / 2 / 4096, width: 4096, epsilon: 1e-5 };
     let (x, weight) = (random(shape.rows * shape.width, 1), random(shape.width, 2));
     let (mut y, mut expected) = (vec![0.0; x.len()], vec![0.0; x.len()]);
@@ -458,41 +465,47 @@ pub(crate) fn check_norm() -> Vec<Check> {
     rms_norm_scalar(&x, &weight, &mut expected, shape);
     let check = Check::compare("rms_norm", format!("{}x{}", shape.rows, shape.width), &y, &expected, EXACT);
     let microseconds = time_here(|| rms_norm(&x, &weight, &mut y, shape));
-    checks.push(check.timed(microseconds, Work::Bytes(8.0 * x.len() as f64)));
-    checks
+    vec![check.timed(microseconds, Work::Bytes(8.0 * x.len() as f64))]
 }
 
 pub(crate) fn check_rotary() -> Vec<Check> {
-    let mut checks = Vec::new();
-    for (tokens, heads, head_dim, rotary_dim) in
-        [(5, 3, 6, 6), (5, 4, 80, 40), (5, 2, 5, 0), (2048, 32, 128, 128)]
-    {
-        let shape = RotaryShape { heads, head_dim, rotary_dim };
-        let positions: Vec<usize> = (0..tokens).map(|token| token * 7 % 40).collect();
-        let half = rotary_dim / 2;
-        let angles = (0..40 * half)
-            .map(|index| (index / half) as f64 * 10_000f64.powf(-((index % half) as f64) / half as f64));
-        let (cos, sin): (Vec<f32>, Vec<f32>) =
-            angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        let tables = RotaryTables { cos: &cos, sin: &sin };
-        let x = random(tokens * heads * head_dim, 1);
-        let mut expected = x.clone();
-        rotary_scalar(&mut expected, &positions, tables, shape);
-        for isa in InstructionSet::available() {
-            let mut y = x.clone();
-            rotary_with(isa, &mut y, &positions, tables, shape);
-            let case = format!("{tokens}x{heads}x{head_dim}, {rotary_dim} rotated, {}", isa.name());
-            let check = Check::compare("rotary", case, &y, &expected, EXACT);
-            let largest = tokens > 1000 && isa == InstructionSet::detected();
-            checks.push(if largest {
-                let microseconds = time_here(|| rotary(&mut y, &positions, tables, shape));
-                check.timed(microseconds, Work::Bytes(8.0 * x.len() as f64))
-            } else {
-                check
-            });
+    [(5, 3, 6, 6), (5, 4, 80, 40), (5, 2, 5, 0)]
+        .into_iter()
+        .flat_map(|(tokens, heads, head_dim, rotary_dim)| {
+            rotary_checks(tokens, RotaryShape { heads, head_dim, rotary_dim }, false)
+        })
+        .collect()
+}
+
+pub(crate) fn rotary_speeds() -> Vec<Check> {
+    rotary_checks(2048, RotaryShape { heads: 32, head_dim: 128, rotary_dim: 128 }, true)
+}
+
+/// Every instruction set, the one that is used timed where it is asked for.
+fn rotary_checks(tokens: usize, shape: RotaryShape, timed: bool) -> Vec<Check> {
+    let RotaryShape { heads, head_dim, rotary_dim } = shape;
+    let positions: Vec<usize> = (0..tokens).map(|token| token * 7 % 40).collect();
+    let half = rotary_dim / 2;
+    let angles = (0..40 * half)
+        .map(|index| (index / half) as f64 * 10_000f64.powf(-((index % half) as f64) / half as f64));
+    let (cos, sin): (Vec<f32>, Vec<f32>) =
+        angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+    let tables = RotaryTables { cos: &cos, sin: &sin };
+    let x = random(tokens * heads * head_dim, 1);
+    let mut expected = x.clone();
+    rotary_scalar(&mut expected, &positions, tables, shape);
+    let check = |isa: InstructionSet| {
+        let mut y = x.clone();
+        rotary_with(isa, &mut y, &positions, tables, shape);
+        let case = format!("{tokens}x{heads}x{head_dim}, {rotary_dim} rotated, {}", isa.name());
+        let check = Check::compare("rotary", case, &y, &expected, EXACT);
+        if !timed || isa != InstructionSet::detected() {
+            return check;
         }
-    }
-    checks
+        let microseconds = time_here(|| rotary(&mut y, &positions, tables, shape));
+        check.timed(microseconds, Work::Bytes(8.0 * x.len() as f64))
+    };
+    InstructionSet::available().map(check).collect()
 }
 
 pub(crate) fn check_router() -> Vec<Check> {
@@ -512,6 +525,10 @@ pub(crate) fn check_router() -> Vec<Check> {
             checks.push(Check::compare("softmax_top_k", case, &found.weights, &expected.weights, EXACT));
         }
     }
+    checks
+}
+
+pub(crate) fn router_speeds() -> Vec<Check> {
     let shape = TopKShape { experts: 8, k: 2, normalize: true };
     let logits = random(8 * (1 << 18), 1);
     let expected = softmax_top_k_scalar(&logits, shape);
@@ -524,31 +541,35 @@ pub(crate) fn check_router() -> Vec<Check> {
         EXACT,
     );
     let microseconds = time_here(|| drop(softmax_top_k(&logits, shape)));
-    checks.push(check.timed(microseconds, Work::Bytes(4.0 * logits.len() as f64)));
-    checks
+    vec![check.timed(microseconds, Work::Bytes(4.0 * logits.len() as f64))]
 }
 
 pub(crate) fn check_softmax() -> Vec<Check> {
+    [1, 7, 1000].into_iter().flat_map(|width| softmax_checks(5, width, false)).collect()
+}
+
+pub(crate) fn softmax_speeds() -> Vec<Check> {
+    softmax_checks(BEYOND_CACHES / 2 / 32_000, 32_000, true)
+}
+
+/// Every instruction set, the one that is used timed where it is asked for.
+fn softmax_checks(rows: usize, width: usize, timed: bool) -> Vec<Check> {
+    let x = scaled(rows * width, 1, 8.0);
+    let mut expected = x.clone();
+    let sums = softmax_scalar(&mut expected, width);
     let mut checks = Vec::new();
-    for width in [1, 7, 1000, 32_000] {
-        let rows = if width == 32_000 { BEYOND_CACHES / 2 / width } else { 5 };
-        let x = scaled(rows * width, 1, 8.0);
-        let mut expected = x.clone();
-        let sums = softmax_scalar(&mut expected, width);
-        for isa in InstructionSet::available() {
-            let mut y = x.clone();
-            let found = softmax_with(isa, &mut y, width);
-            let case = format!("{rows}x{width}, {}", isa.name());
-            checks.push(Check::compare("softmax (log_sum_exp)", &*case, &found, &sums, EXACT));
-            let check = Check::compare("softmax", case, &y, &expected, EXACT);
-            let largest = rows > 5 && isa == InstructionSet::detected();
-            checks.push(if largest {
-                let microseconds = time_here(|| drop(softmax(&mut y, width)));
-                check.timed(microseconds, Work::Bytes(8.0 * x.len() as f64))
-            } else {
-                check
-            });
-        }
+    for isa in InstructionSet::available() {
+        let mut y = x.clone();
+        let found = softmax_with(isa, &mut y, width);
+        let case = format!("{rows}x{width}, {}", isa.name());
+        checks.push(Check::compare("softmax (log_sum_exp)", &*case, &found, &sums, EXACT));
+        let check = Check::compare("softmax", case, &y, &expected, EXACT);
+        checks.push(if timed && isa == InstructionSet::detected() {
+            let microseconds = time_here(|| drop(softmax(&mut y, width)));
+            check.timed(microseconds, Work::Bytes(8.0 * x.len() as f64))
+        } else {
+            check
+        });
     }
     checks
 }

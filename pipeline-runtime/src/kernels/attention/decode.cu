@@ -6,7 +6,8 @@
 // heads of a key head, so that keys and values are read once. Where a head's pages are spread over several blocks,
 // each leaves a partial result (maximum, sum, weighted values), and the last to finish combines them.
 //
-// Grid: (blocks) as the launcher chooses; 128 threads, on the tensor cores 160. Results depend on the number of blocks, but not on their order.
+// Grid: (blocks) as the launcher chooses; 128 threads, on the tensor cores 160. Results depend on the number of blocks,
+// but not on their order.
 
 #define DECODE_THREADS 128u
 // Query heads that a block handles at a time, in each of the two ways.
@@ -309,9 +310,11 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
                     }
                 };
                 if (whole) {
-                    rotate_head<COUNT>(source, head_dim, angles, norm, any_norm, step.rotary.rows[at.row], thread() % lanes, lanes, store);
+                    rotate_head<COUNT>(source, head_dim, angles, norm, any_norm, step.rotary.rows[at.row], thread() % lanes,
+                                        lanes, store);
                 } else {
-                    rotate_head<1>(source, head_dim, angles, norm, any_norm, step.rotary.rows[at.row], thread() % lanes, lanes, store);
+                    rotate_head<1>(source, head_dim, angles, norm, any_norm, step.rotary.rows[at.row], thread() % lanes,
+                                    lanes, store);
                 }
             }
         }
@@ -465,7 +468,8 @@ template <typename T, u32 D> DEVICE void decode_tensor(T *output, const T *qkv, 
             }
         };
         Share share = share_of(shared.pages[at.row] * items + at.item * at.count, at.count, per_block);
-        finish<TENSOR_QUERIES, 4>(step, output, at, share, query, queries, sum, shared.top, shared.total, &shared.flag, together);
+        finish<TENSOR_QUERIES, 4>(step, output, at, share, query, queries, sum, shared.top, shared.total, &shared.flag,
+                                  together);
         together();
     }
 }
@@ -650,15 +654,15 @@ template <typename T> DEVICE void decode(T *output, const T *qkv, const Step &st
 #define STEP_PARAMETERS(T)                                                                                             \
     T *output, const T *qkv, const u32 *positions, const u32 *slots, u32 rows, const u64 *pages, u32 max_pages,        \
         u32 layer, u32 heads, u32 kv_heads, u32 head_dim, u32 rotary_dim, const float *cos, const float *sin,          \
-        const u32 *rotary_rows, const float *query_norm, const float *key_norm, float eps, float scale, u32 window, const u8 *key_mask,        \
-        u32 mask_stride, float *partials, u32 *counters
+        const u32 *rotary_rows, const float *query_norm, const float *key_norm, float eps, float scale, u32 window,    \
+        const u8 *key_mask, u32 mask_stride, float *partials, u32 *counters
 #define STEP                                                                                                           \
     Step{positions,                                                                                                    \
          slots,                                                                                                        \
          rows,                                                                                                         \
          Cache{pages, max_pages, layer, kv_heads, head_dim},                                                           \
          heads,                                                                                                        \
-         Rotary{cos, sin, rotary_rows, rotary_dim, eps},                                                                            \
+         Rotary{cos, sin, rotary_rows, rotary_dim, eps},                                                               \
          query_norm,                                                                                                   \
          key_norm,                                                                                                     \
          scale * LOG2E,                                                                                                \

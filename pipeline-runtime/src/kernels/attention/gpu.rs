@@ -186,8 +186,8 @@ impl DecodeScratch {
 /// One new token of each sequence: rotates its query, key and value, appends key and value to the cache, and attends.
 ///
 /// output: `(rows, heads, head_dim)`, overwritten except for rows that are left out. Nothing that changes from step to
-/// step is an argument, so that a captured step can be replayed. Positions, slots, pages and what the cache holds are read
-/// while the kernel before still runs: only the new tokens may be its work.
+/// step is an argument, so that a captured step can be replayed. Positions, slots, pages and what the cache holds are
+/// read while the kernel before still runs: only the new tokens may be its work.
 ///
 /// # Panics
 /// Where a buffer is too small for the shape, there are more rows than the scratch or [`MOST_DECODE_ROWS`] allow, or

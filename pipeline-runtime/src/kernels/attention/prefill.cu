@@ -69,7 +69,7 @@ DEVICE bool find_queries(const Prompt &prompt, u32 index, u32 at_a_time, Queries
 #define PLAIN_KEYS 32u
 
 template <u32 DEPTH> struct PlainPrompt {
-    static constexpr u32 rows = DEPTH > 128 ? 1 : 4; // a thread: AMD's chips have 64 KB a block
+    static constexpr u32 rows = DEPTH > 128 ? 1 : 4; // of a thread; AMD's chips have 64 KB a block
     static constexpr u32 queries = 16 * rows;
     static constexpr u32 stride = DEPTH + 4;
     float query[queries][stride], other[PLAIN_KEYS][stride], weights[queries][PLAIN_KEYS + 1];

@@ -123,6 +123,7 @@ impl DeviceExperts {
         Scratch { activated, results, order, tiles, tile_count, bytes }
     }
 
+    /// Whether so many tokens are multiplied without sorting them by expert.
     fn takes_unsorted(&self, tokens: usize) -> bool {
         tokens <= if self.maps.is_some() { FEW_BESIDE_COPIES } else { FEW }
     }

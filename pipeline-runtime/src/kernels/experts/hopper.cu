@@ -77,7 +77,7 @@ DEVICE u64 describe(u32 address) {
         : SUMS16(d, 0), SUMS16(d, 16), SUMS16(d, 32), SUMS16(d, 48), SUMS16(d, 64), SUMS16(d, 80), SUMS16(d, 96), SUMS16(d, 112) \
         : "l"(a), "l"(b), "r"(add))
 
-// d (64, N) = or, where add is not 0, += a (64, 16) b (N, 16)^T
+// d (64, 256) = or, where add is not 0, += a (64, 16) b (256, 16)^T
 DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, bf16) { PRODUCT_256("bf16"); }
 DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, f16) { PRODUCT_256("f16"); }
 
@@ -193,8 +193,8 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
             assignment at = assign(number, row_tiles, column_tiles);
             const row_tile rows = tiles[at.rows];
             if (rows.first + 64 * group >= rows.end) {
-                // No product keeps the four warps of the group together here, and one that fell behind by two phases of a
-                // stage would take the next phase for its own: one warp follows the stages, the others wait for it.
+                // No product keeps the four warps of the group together here, and one that fell behind by two phases of
+                // a stage would take the next phase for its own: one warp follows the stages, the others wait for it.
                 for (u32 step = 0; step < steps; step++) {
                     if (warp() % 4 == 0) {
                         phase_wait(shared_address(full + stage), parity);

@@ -156,7 +156,8 @@ struct Q80Strip {
     DEVICE_MEMBER static bool holds_own() { return lane() / 4 % 2 == lane() % 4 / 2; }
     DEVICE_MEMBER words4 weights(u32 half, u32 turn) const { return quants[half][turn]; }
     DEVICE_MEMBER float added(u32 half, i32 first, i32 second, float2 x_scales, float2) const {
-        return low(scale[half], f16{}) * x_scales.x * (float)first + high(scale[half], f16{}) * x_scales.y * (float)second;
+        return low(scale[half], f16{}) * x_scales.x * (float)first +
+               high(scale[half], f16{}) * x_scales.y * (float)second;
     }
 };
 
