@@ -38,11 +38,11 @@ pub type RunOnGpu = fn(&Device) -> Result<Vec<Check>>;
 /// Every kernel there is.
 pub const FAMILIES: [Family; 13] = [
     family("activation", Some(cpu_checks::check_activation), Some(activation::gpu::checks))
-        .timed(Some(cpu_checks::activation_speeds), None),
+        .timed(Some(cpu_checks::activation_speeds), Some(activation::gpu::speeds)),
     family("attention", Some(cpu_checks::check_attention), Some(attention::gpu::checks))
         .timed(Some(cpu_checks::attention_speeds), Some(attention::gpu::speeds)),
-    family("elementwise", None, Some(elementwise::gpu::checks)),
-    family("embedding", None, Some(embedding::gpu::checks)),
+    family("elementwise", None, Some(elementwise::gpu::checks)).timed(None, Some(elementwise::gpu::speeds)),
+    family("embedding", None, Some(embedding::gpu::checks)).timed(None, Some(embedding::gpu::speeds)),
     family("experts", Some(cpu_checks::check_experts), Some(experts::gpu::checks))
         .timed(Some(cpu_checks::experts_speeds), Some(experts::gpu::speeds)),
     family("quantized experts", Some(cpu_checks::check_quantized_experts), Some(experts::quantized::checks))
@@ -52,14 +52,14 @@ pub const FAMILIES: [Family; 13] = [
     family("quantized matmul", Some(cpu_checks::check_quantized_matmul), Some(matmul::quantized::checks))
         .timed(Some(cpu_checks::quantized_matmul_speeds), Some(matmul::quantized::speeds)),
     family("norm", Some(cpu_checks::check_norm), Some(norm::gpu::checks))
-        .timed(Some(cpu_checks::norm_speeds), None),
+        .timed(Some(cpu_checks::norm_speeds), Some(norm::gpu::speeds)),
     // On a GPU it is part of attention.
     family("rotary", Some(cpu_checks::check_rotary), None).timed(Some(cpu_checks::rotary_speeds), None),
     family("router", Some(cpu_checks::check_router), Some(router::gpu::checks))
-        .timed(Some(cpu_checks::router_speeds), None),
+        .timed(Some(cpu_checks::router_speeds), Some(router::gpu::speeds)),
     family("sampling", None, Some(sampling::gpu::checks)).timed(None, Some(sampling::gpu::speeds)),
     family("softmax", Some(cpu_checks::check_softmax), Some(softmax::gpu::checks))
-        .timed(Some(cpu_checks::softmax_speeds), None),
+        .timed(Some(cpu_checks::softmax_speeds), Some(softmax::gpu::speeds)),
 ];
 
 const fn family(name: &'static str, cpu: Option<fn() -> Vec<Check>>, gpu: Option<RunOnGpu>) -> Family {

@@ -6,7 +6,7 @@ use super::{silu_multiply_scalar, silu_scalar};
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
-use crate::kernels::check::Check;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::{blocks_for, expect};
 
 /// The kernels.
@@ -90,10 +90,40 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// How fast they are, with the errors of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    let (dtype, rows, width) = (DType::BF16, 2048, 14_336);
+    let case = format!("{dtype} {rows}x{width}");
+    let values: Vec<f32> = random(rows * 2 * width, 1).iter().map(|value| value * 6.0).collect();
+    let (gate_up, mut rounded) = upload(device, &values, dtype)?;
+    let y = poisoned(device, rows * width, dtype)?;
+    let microseconds = time(device, 5, 20, || swiglu(device, &gate_up, &y, rows, width, dtype))?;
+    let mut expected = Vec::with_capacity(rows * width);
+    for row in rounded.chunks_exact(2 * width) {
+        let mut gate = row[..width].to_vec();
+        silu_multiply_scalar(&mut gate, &row[width..]);
+        expected.extend(gate);
+    }
+    let found = download(device, &y, rows * width, dtype)?;
+    let swiglus = Check::compare("swiglu", &*case, &found, &expected, rounding(dtype))
+        .timed(microseconds, Work::Bytes((rows * 3 * width * dtype.size()) as f64));
+
+    silu(device, &gate_up, rounded.len(), dtype)?;
+    let found = download(device, &gate_up, rounded.len(), dtype)?;
+    silu_scalar(&mut rounded);
+    let silus = Check::compare("silu", case, &found, &rounded, rounding(dtype));
+    let microseconds = time(device, 5, 20, || silu(device, &gate_up, rounded.len(), dtype))?;
+    Ok(vec![swiglus, silus.timed(microseconds, Work::Bytes((rounded.len() * 2 * dtype.size()) as f64))])
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
         crate::kernels::check::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::speeds);
     }
 }

@@ -380,10 +380,12 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
     wait_for_producers();
     start_consumers();
     Queries own;
-    // Neighbours in the list take about as long, in patterns: turned a little further in each round, every block gets
-    // of all.
+    // What is early in the list takes long: blocks go through every second round from its other end, so that each gets
+    // as much of all. Two rounds make a pair, and pairs are turned against each other.
     auto item_of = [&](u32 round, Queries &own) {
-        u32 item = round * blocks() + (block() + round * (blocks() / 3 + 1)) % blocks();
+        u32 place = (block() + round / 2 * (blocks() / 3 + 1)) % blocks();
+        if (round % 2) place = blocks() - 1 - place;
+        u32 item = round * blocks() + place;
         if (!find_queries(prompt, item / prompt.heads, HOPPER_QUERIES, own)) return NO_ITEM;
         return item % prompt.heads;
     };

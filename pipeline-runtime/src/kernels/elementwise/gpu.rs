@@ -5,7 +5,7 @@ use pipeline_schema::DType;
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
-use crate::kernels::check::Check;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::{blocks_for, expect, threads_for_row};
 
 /// The kernels.
@@ -165,10 +165,55 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// How fast they are, with the errors of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    let (dtype, rows, width) = (DType::BF16, 8192, 4096);
+    let (length, case) = (rows * width, format!("{dtype} {rows}x{width}"));
+    let (x, rounded) = upload(device, &random(length, 1), dtype)?;
+    let (values, bias) = (random(length, 2), random(width, 3));
+    let (hidden, biases) = (device.upload(&values)?, device.upload(&bias)?);
+    let y = poisoned(device, length, dtype)?;
+    let mut checks = Vec::new();
+    let mut enter = |kernel: &str, found: &[f32], expected: &[f32], bound, microseconds, of_an_element| {
+        let check = Check::compare(kernel, &*case, found, expected, bound);
+        checks.push(check.timed(microseconds, Work::Bytes((length * of_an_element) as f64)));
+    };
+
+    let microseconds = time(device, 5, 20, || convert(device, &hidden, DType::F32, &y, dtype, length))?;
+    let (_, converted) = upload(device, &values, dtype)?;
+    enter("convert", &download(device, &y, length, dtype)?, &converted, 0.0, microseconds, 4 + 2);
+
+    add_bias(device, &y, &biases, rows, width, dtype)?;
+    let found = download(device, &y, length, dtype)?;
+    let expected: Vec<f32> = converted.iter().zip(bias.iter().cycle()).map(|(y, bias)| y + bias).collect();
+    let microseconds = time(device, 5, 20, || add_bias(device, &y, &biases, rows, width, dtype))?;
+    enter("add_bias", &found, &expected, rounding(dtype), microseconds, 2 + 2);
+
+    add(device, &hidden, &x, length, dtype)?;
+    let found = download(device, &hidden, length, DType::F32)?;
+    let expected: Vec<f32> = values.iter().zip(&rounded).map(|(value, x)| value + x).collect();
+    let microseconds = time(device, 5, 20, || add(device, &hidden, &x, length, dtype))?;
+    enter("add", &found, &expected, 0.0, microseconds, 4 + 4 + 2);
+
+    // Every row once.
+    let indices: Vec<u32> = (0..rows).map(|row| (row * 4099 % rows) as u32).collect();
+    let expected: Vec<f32> =
+        indices.iter().flat_map(|&row| &rounded[row as usize * width..][..width]).copied().collect();
+    let (indices, shape) = (device.upload(&indices)?, SelectShape { x_rows: rows, rows, width });
+    let microseconds = time(device, 5, 20, || select_rows(device, &x, &indices, &y, shape, dtype))?;
+    let found = download(device, &y, length, dtype)?;
+    enter("select_rows", &found, &expected, 0.0, microseconds, 2 + 2);
+    Ok(checks)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn kernels_agree_with_the_definition() {
         crate::kernels::check::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::speeds);
     }
 }

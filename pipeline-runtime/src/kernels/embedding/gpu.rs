@@ -5,7 +5,7 @@ use pipeline_schema::DType;
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
-use crate::kernels::check::Check;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::{expect, threads_for_row};
 
 /// The kernels.
@@ -84,10 +84,32 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// How fast they are, with the errors of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    let (dtype, width) = (DType::BF16, 4096);
+    let shape = EmbeddingShape { rows: 8192, vocabulary: 8192, width };
+    let (table, rounded) = upload(device, &random(shape.vocabulary * width, 1), dtype)?;
+    // Every row of the table once.
+    let tokens: Vec<u32> = (0..shape.rows).map(|row| (row * 4099 % shape.vocabulary) as u32).collect();
+    let expected: Vec<f32> =
+        tokens.iter().flat_map(|&token| &rounded[token as usize * width..][..width]).copied().collect();
+    let tokens = device.upload(&tokens)?;
+    let hidden = poisoned(device, shape.rows * width, DType::F32)?;
+    let microseconds = time(device, 5, 20, || embedding(device, &table, &tokens, &hidden, shape, dtype))?;
+    let found = download(device, &hidden, shape.rows * width, DType::F32)?;
+    let case = format!("{dtype} {}x{width}", shape.rows);
+    let check = Check::compare("embedding", case, &found, &expected, 0.0);
+    Ok(vec![check.timed(microseconds, Work::Bytes((shape.rows * (4 + width * (dtype.size() + 4))) as f64))])
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn kernels_agree_with_the_definition() {
         crate::kernels::check::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::speeds);
     }
 }

@@ -6,7 +6,7 @@ use super::{RmsNormShape, add_rms_norm_scalar, rms_norm_scalar};
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
-use crate::kernels::check::Check;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::{expect, threads_for_row};
 
 /// The kernels.
@@ -105,10 +105,45 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// How fast they are, with the errors of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    let (dtype, width) = (DType::BF16, 4096);
+    let mut checks = Vec::new();
+    for rows in [1, 8192] {
+        let shape = RmsNormShape { rows, width, epsilon: 1e-5 };
+        let case = format!("{dtype} {rows}x{width}");
+        let (mut hidden, weight) = (random(rows * width, 1), random(width, 2));
+        let (x, x_rounded) = upload(device, &random(rows * width, 3), dtype)?;
+        let (hiddens, weights) = (device.upload(&hidden)?, device.upload(&weight)?);
+        let y = poisoned(device, rows * width, dtype)?;
+        let mut expected = vec![0.0; rows * width];
+        let bytes = |of_an_element: usize| Work::Bytes((rows * width * of_an_element + width * 4) as f64);
+
+        let microseconds = time(device, 5, 20, || rms_norm(device, &hiddens, &weights, &y, shape, dtype))?;
+        let found = download(device, &y, rows * width, dtype)?;
+        rms_norm_scalar(&hidden, &weight, &mut expected, shape);
+        let check = Check::compare("rms_norm", &*case, &found, &expected, rounding(dtype));
+        checks.push(check.timed(microseconds, bytes(4 + 2)));
+
+        add_rms_norm(device, &hiddens, &x, &weights, &y, shape, dtype)?;
+        let found = download(device, &y, rows * width, dtype)?;
+        add_rms_norm_scalar(&mut hidden, &x_rounded, &weight, &mut expected, shape);
+        let check = Check::compare("add_rms_norm", case, &found, &expected, rounding(dtype));
+        let microseconds =
+            time(device, 5, 20, || add_rms_norm(device, &hiddens, &x, &weights, &y, shape, dtype))?;
+        checks.push(check.timed(microseconds, bytes(4 + 4 + 2 + 2)));
+    }
+    Ok(checks)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
         crate::kernels::check::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::speeds);
     }
 }

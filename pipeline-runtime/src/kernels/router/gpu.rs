@@ -6,7 +6,7 @@ use super::{TopKShape, softmax_top_k_scalar};
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source, suffix};
-use crate::kernels::check::Check;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::expect;
 use crate::kernels::norm::{RmsNormShape, rms_norm_scalar};
 
@@ -139,6 +139,15 @@ fn threads(width: usize, most: usize) -> usize {
     width.div_ceil(8).next_multiple_of(64).clamp(64, most)
 }
 
+/// x gateᵀ of the first `rows`.
+fn scalar_logits(x: &[f32], gate: &[f32], rows: usize, width: usize) -> Vec<f32> {
+    let dot = |x: &[f32], gate: &[f32]| -> f64 {
+        x.iter().zip(gate).map(|(x, gate)| f64::from(*x) * f64::from(*gate)).sum()
+    };
+    let rows = x.chunks_exact(width).take(rows);
+    rows.flat_map(|x| gate.chunks_exact(width).map(move |gate| dot(x, gate) as f32)).collect()
+}
+
 /// Every kernel beside its scalar twin.
 ///
 /// # Errors
@@ -190,15 +199,7 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
                 }
                 // The twins go on from what the kernel wrote: a choice must not hang on the last bit.
                 let x = download(device, &x, rows * width, dtype)?;
-                let expected: Vec<f32> = (0..rows * experts)
-                    .map(|index| {
-                        let (row, expert) = (index / experts, index % experts);
-                        let gate = &gate_values[expert * width..(expert + 1) * width];
-                        let x = &x[row * width..(row + 1) * width];
-                        x.iter().zip(gate).map(|(x, gate)| f64::from(*x) * f64::from(*gate)).sum::<f64>()
-                            as f32
-                    })
-                    .collect();
+                let expected = scalar_logits(&x, &gate_values, rows, width);
                 let logits = download(device, &logits, rows * experts, DType::F32)?;
                 checks.push(Check::compare(name, case.clone(), &logits, &expected, 1e-5));
                 let twin = softmax_top_k_scalar(&logits, shape);
@@ -214,6 +215,56 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// How fast they are, with the errors of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    let (dtype, width) = (DType::BF16, 4096);
+    let shape = TopKShape { experts: 8, k: 2, normalize: true };
+    let TopKShape { experts, k, .. } = shape;
+    let (gate, gate_values) = upload(device, &random(experts * width, 3), dtype)?;
+    let norm_weight = random(width, 2);
+    let norm_weights = device.upload(&norm_weight)?;
+    let mut checks = Vec::new();
+    for rows in [1, 8192] {
+        let case = format!("{dtype} {rows}x{width}, {k} of {experts}");
+        let hidden = random(rows * width, 1);
+        let (x, rounded) = upload(device, &hidden, dtype)?;
+        let logits = poisoned(device, rows * experts, DType::F32)?;
+        let (chosen, weights) =
+            (poisoned(device, rows * k, DType::F32)?, poisoned(device, rows * k, DType::F32)?);
+        let output = RouterBuffers { logits: &logits, experts: &chosen, weights: &weights };
+        // What `kernel` chose beside what the twin chooses of the logits it wrote; those, for some rows, beside `x`.
+        let mut enter = |kernel: &str, x: &[f32], microseconds, of_an_element: usize| -> Result<()> {
+            let found = download(device, &logits, rows * experts, DType::F32)?;
+            let some = rows.min(64);
+            let expected = scalar_logits(x, &gate_values, some, width);
+            let check = Check::compare(kernel, &*case, &found[..some * experts], &expected, 1e-5);
+            let bytes = rows * (width * of_an_element + experts * 4 + k * 8) + experts * width * dtype.size();
+            checks.push(check.timed(microseconds, Work::Bytes(bytes as f64)));
+            let twin = softmax_top_k_scalar(&found, shape);
+            let weights = download(device, &weights, rows * k, DType::F32)?;
+            let name = format!("{kernel} (choice)");
+            checks.push(Check::compare(&name, &*case, &weights, &twin.weights, 1e-5));
+            Ok(())
+        };
+
+        let microseconds =
+            time(device, 5, 20, || router(device, &x, &gate, output, rows, width, shape, dtype))?;
+        enter("router", &rounded, microseconds, dtype.size())?;
+
+        let hiddens = device.upload(&hidden)?;
+        let norm = RmsNormShape { rows, width, epsilon: 1e-5 };
+        let microseconds = time(device, 5, 20, || {
+            rms_norm_router(device, &hiddens, &norm_weights, &x, &gate, output, norm, shape, dtype)
+        })?;
+        let normed = download(device, &x, rows * width, dtype)?;
+        enter("rms_norm_router", &normed, microseconds, 4 + dtype.size())?;
+    }
+    Ok(checks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +272,7 @@ mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
         crate::kernels::check::assert_passes(checks);
+        crate::kernels::check::assert_passes(speeds);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::softmax_scalar;
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random};
 use crate::gpu::{Buffer, Device, Launch, PRELUDE, Source};
-use crate::kernels::check::Check;
+use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::expect;
 
 /// The kernels.
@@ -79,10 +79,27 @@ pub fn checks(device: &Device) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// How fast it is, with the error of what was measured.
+///
+/// # Errors
+/// As [`checks`].
+pub fn speeds(device: &Device) -> Result<Vec<Check>> {
+    let (rows, width) = (1024, 32_000);
+    let mut values: Vec<f32> = random(rows * width, 1).iter().map(|value| value * 8.0).collect();
+    let x = device.upload(&values)?;
+    softmax(device, &x, None, rows, width)?;
+    let found = download(device, &x, rows * width, DType::F32)?;
+    softmax_scalar(&mut values, width);
+    let check = Check::compare("softmax", format!("{rows}x{width}"), &found, &values, 1e-6);
+    let microseconds = time(device, 5, 20, || softmax(device, &x, None, rows, width))?;
+    Ok(vec![check.timed(microseconds, Work::Bytes((rows * width * 8) as f64))])
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn kernels_agree_with_their_scalar_twins() {
         crate::kernels::check::assert_passes(super::checks);
+        crate::kernels::check::assert_passes(super::speeds);
     }
 }

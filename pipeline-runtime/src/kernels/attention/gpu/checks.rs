@@ -49,6 +49,7 @@ pub fn speeds(device: &Device) -> Result<Vec<Check>> {
     for length in [512, 2048, 8192] {
         checks.push(prefill_speed(device, length)?);
     }
+    checks.push(append_speed(device, 8192)?);
     Ok(checks)
 }
 
@@ -193,6 +194,30 @@ fn prefill_speed(device: &Device, length: usize) -> Result<Check> {
     // Two products over the lower triangle.
     let operations = (2 * 2 * width * length * (length + 1) / 2) as f64;
     Ok(check.timed(microseconds, Work::Operations(operations, DType::BF16)))
+}
+
+/// Rotation of a prompt of this length, and its keys and values into the cache.
+fn append_speed(device: &Device, length: usize) -> Result<Check> {
+    let AttentionShape { heads, kv_heads, head_dim, .. } = REAL;
+    let dtype = DType::BF16;
+    let case = Case { shape: REAL, rotary_dim: head_dim, masked: false, normed: false, dtype };
+    let story = case.story(device, &[length])?;
+    let (qkv, _) = upload(device, &story.slots[0].qkv, dtype)?;
+    let positions = device.upload(&(0..length as u32).collect::<Vec<_>>())?;
+    let slots = device.upload(&vec![0u32; length])?;
+    let rotary = DeviceRotary { cos: &story.cos, sin: &story.sin, rows: &positions, rotary_dim: head_dim };
+    let (positions, slots, cache) = (&positions, &slots, story.cache());
+    let tokens = NewTokens { qkv: &qkv, rows: length, positions, slots, rotary, norms: None, cache };
+    let query = poisoned(device, length * heads * head_dim, dtype)?;
+    let microseconds = time(device, 5, 20, || rotary_append(device, &query, tokens, REAL, dtype))?;
+    let found = download(device, &query, length * heads * head_dim, dtype)?;
+    let expected = &story.slots[0].exact_query;
+    let bound = crate::gpu::testing::rounding(dtype);
+    let check =
+        Check::compare("rotary_append", format!("bf16, a prompt of {length}"), &found, expected, bound);
+    // Every number read and written, and the angles of each token.
+    let bytes = length * ((heads + 2 * kv_heads) * head_dim * 2 * dtype.size() + head_dim * 4);
+    Ok(check.timed(microseconds, Work::Bytes(bytes as f64)))
 }
 
 /// One check's sizes.
