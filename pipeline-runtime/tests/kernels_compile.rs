@@ -8,14 +8,12 @@ use std::process::Command;
 
 use pipeline_runtime::DType;
 use pipeline_runtime::gpu::driver::CompileFault;
-use pipeline_runtime::gpu::{self, PRELUDE, Source, cuda, hip, testing};
+use pipeline_runtime::gpu::{self, MATRIX, PRELUDE, Source, TENSOR, cuda, hip, testing};
 use pipeline_runtime::kernels;
 
 /// What the dialect offers, each used once: a function that no kernel uses yet must compile too.
-static DIALECT: Source = Source {
-    name: "dialect",
-    parts: &[PRELUDE, include_str!("../src/gpu/matrix.cuh"), include_str!("kernels_compile/dialect.cu")],
-};
+static DIALECT: Source =
+    Source { name: "dialect", parts: &[PRELUDE, TENSOR, MATRIX, include_str!("kernels_compile/dialect.cu")] };
 
 /// A compiler: text in, machine code or what is wrong with it out.
 type Compile = fn(name: &str, text: &str, target: &str) -> Result<Vec<u8>, CompileFault>;

@@ -3,13 +3,14 @@
 use half::{bf16, f16};
 use pipeline_schema::Hardware;
 
-use super::{Buffer, Device, Launch, PRELUDE, Plain, Source, testing};
+use super::{Buffer, Device, Launch, MATRIX, PRELUDE, Plain, Source, TENSOR, testing};
 
 static DIALECT: Source = Source {
     name: "test-dialect",
     parts: &[
         PRELUDE,
-        include_str!("matrix.cuh"),
+        TENSOR,
+        MATRIX,
         "KERNEL void lanes(const u32 *numbers, u32 *results) {
             SHARED float scratch[32];
             wait_for_producers();

@@ -21,7 +21,13 @@ pub struct Source {
 /// What every source starts with.
 pub const PRELUDE: &str = include_str!("prelude.cuh");
 
-/// Products of small tiles on the matrix units, for the sources that use them: after the prelude.
+/// NVIDIA's tensor cores and asynchronous copies, for the sources that use them: after the prelude.
+pub const TENSOR: &str = include_str!("tensor.cuh");
+
+/// Hopper's products of four warps: after [`TENSOR`].
+pub const HOPPER: &str = include_str!("hopper.cuh");
+
+/// Products of small tiles on the matrix units of any chip: after [`TENSOR`].
 pub const MATRIX: &str = include_str!("matrix.cuh");
 
 impl Source {

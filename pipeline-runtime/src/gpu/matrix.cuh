@@ -5,7 +5,7 @@
 // operand_depth(p). The matrix units ask for another order along the depth, but a sum does not: both operands are
 // permuted alike, so that nothing is shuffled between memory and the product.
 //
-// What is NVIDIA's own here needs its warps of 32; a test build with warps of 64 has CDNA's layout.
+// On NVIDIA these are products of tensor.cuh, which comes before; a test build with warps of 64 has CDNA's layout.
 //
 // MATRIX_UNITS is 0 where a chip has none (gfx1030): multiply() is then right and slow, and kernels that can do
 // without it should.
@@ -96,21 +96,6 @@ struct __attribute__((aligned(32))) words8 {
 };
 #endif
 
-#if !AMD && WARP == 32
-DEVICE void multiply_16x8x16(float *sums, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1, bf16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-DEVICE void multiply_16x8x16(float *sums, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1, f16) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-#endif
-
 #if !MATRIX_UNITS || !AMD && WARP == 64
 DEVICE u32 word(const words4 &value, u32 index) {
     return index == 0 ? value.x : index == 1 ? value.y : index == 2 ? value.z : value.w;
@@ -121,10 +106,11 @@ DEVICE u32 word(const words4 &value, u32 index) {
 template <typename T> DEVICE void multiply(float (&sums)[SUMS], const operand &a, const operand &b) {
 #if !AMD && WARP == 32
     const words4 &a0 = a.piece[0], &a1 = a.piece[1];
-    multiply_16x8x16(sums, a0.x, a1.x, a0.y, a1.y, b.piece[0].x, b.piece[0].y, T{});
-    multiply_16x8x16(sums + 4, a0.x, a1.x, a0.y, a1.y, b.piece[1].x, b.piece[1].y, T{});
-    multiply_16x8x16(sums, a0.z, a1.z, a0.w, a1.w, b.piece[0].z, b.piece[0].w, T{});
-    multiply_16x8x16(sums + 4, a0.z, a1.z, a0.w, a1.w, b.piece[1].z, b.piece[1].w, T{});
+    const u32 first[4] = {a0.x, a1.x, a0.y, a1.y}, second[4] = {a0.z, a1.z, a0.w, a1.w};
+    multiply_add(sums, first, b.piece[0].x, b.piece[0].y, T{});
+    multiply_add(sums + 4, first, b.piece[1].x, b.piece[1].y, T{});
+    multiply_add(sums, second, b.piece[0].z, b.piece[0].w, T{});
+    multiply_add(sums + 4, second, b.piece[1].z, b.piece[1].w, T{});
 #elif !AMD && WARP == 64
 #pragma unroll
     for (u32 pair = 0; pair < 4; pair++) {

@@ -34,7 +34,7 @@ use driver::{Cause, CompileFault, Fault};
 pub use driver::{Chip, Driver, Handle, Product, ProductShape};
 pub use fetch::{Fetch, Fetched};
 pub use graph::Graph;
-pub use launch::{Launch, MATRIX, PRELUDE, Source, format_of};
+pub use launch::{HOPPER, Launch, MATRIX, PRELUDE, Source, TENSOR, format_of};
 pub use memory::{Buffer, Pool};
 pub use timer::{Event, Timer};
 

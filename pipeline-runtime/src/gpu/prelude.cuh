@@ -240,9 +240,23 @@ DEVICE float high(u32 pair, bf16) { return from_bits(pair & 0xffff0000u); }
 DEVICE float low(u32 pair, f16) { return widen(f16{(u16)pair}); }
 DEVICE float high(u32 pair, f16) { return widen(f16{(u16)(pair >> 16)}); }
 
-template <typename T> DEVICE u32 pack(float first, float second) {
+#if !AMD && __CUDA_ARCH__ >= 800
+DEVICE u32 pack(float first, float second, bf16) {
+    u32 result;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+    return result;
+}
+DEVICE u32 pack(float first, float second, f16) {
+    u32 result;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
+    return result;
+}
+#else
+template <typename T> DEVICE u32 pack(float first, float second, T) {
     return (u32)narrow<T>(first).raw | (u32)narrow<T>(second).raw << 16;
 }
+#endif
+template <typename T> DEVICE u32 pack(float first, float second) { return pack(first, second, T{}); }
 
 // Products and sums that the compiler does not fuse into one rounding.
 DEVICE float times(float a, float b) {
@@ -499,13 +513,17 @@ DEVICE void prefetch(const void *address) {
 #endif
 }
 
+#if !AMD
+DEVICE u32 shared_address(const void *pointer) { return (u32)__cvta_generic_to_shared(pointer); }
+#endif
+
 // Copies 16 bytes to shared memory without waiting; where present is false, zeros. copies_commit() ends a group;
 // copies_wait<N>() waits until at most N groups of this thread are under way. A barrier makes them seen by the block.
 DEVICE void copy16(void *shared, const void *global, bool present) {
 #if !AMD && __CUDA_ARCH__ >= 800
-    u32 target = (u32)__cvta_generic_to_shared(shared);
-    u32 size = present ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(global), "r"(size) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+                 "r"(present ? 16 : 0)
+                 : "memory");
 #else
     words4 value = {0, 0, 0, 0};
     if (present) value = load16(global);

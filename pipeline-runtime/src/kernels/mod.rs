@@ -113,7 +113,7 @@ pub fn sources() -> &'static [&'static Source] {
         &elementwise::gpu::SOURCE,
         &embedding::gpu::SOURCE,
         &experts::gpu::SOURCE,
-        &experts::gpu::HOPPER,
+        &experts::gpu::WIDE,
         &experts::quantized::SOURCE,
         &matmul::gpu::SOURCE,
         &matmul::quantized::SOURCE,

@@ -25,8 +25,7 @@ DEVICE u8 *launch_shared() {
 #if AMD
     return launched;
 #else
-    u32 address = (u32)__cvta_generic_to_shared(launched);
-    return launched + (1024 - address % 1024) % 1024;
+    return launched + (1024 - shared_address(launched) % 1024) % 1024;
 #endif
 }
 

@@ -14,7 +14,7 @@ use pipeline_schema::DType;
 pub use self::checks::{checks, speeds};
 use super::AttentionShape;
 use crate::error::Result;
-use crate::gpu::{Buffer, Chip, Device, Launch, PRELUDE, Source, suffix};
+use crate::gpu::{Buffer, Chip, Device, HOPPER, Launch, PRELUDE, Source, TENSOR, suffix};
 use crate::kernels::launching::expect;
 
 /// Tokens of a page.
@@ -27,7 +27,6 @@ pub const MOST_HEAD_DIM: usize = 256;
 pub const MOST_DECODE_ROWS: usize = 1024;
 
 const CACHE: &str = include_str!("cache.cuh");
-const TENSOR: &str = include_str!("tensor.cuh");
 
 /// Rotation, and keys and values into the cache.
 pub static APPEND: Source =
@@ -38,7 +37,7 @@ pub static DECODE: Source =
 /// Prompts.
 pub static PREFILL: Source = Source {
     name: "attention_prefill",
-    parts: &[PRELUDE, CACHE, TENSOR, include_str!("hopper.cuh"), include_str!("prefill.cu")],
+    parts: &[PRELUDE, CACHE, TENSOR, HOPPER, include_str!("prefill.cu")],
 };
 
 /// One layer of a cache in pages.
@@ -301,7 +300,7 @@ impl Way {
         let mut ways = Vec::new();
         if chip.target == "sm_90a" && dtype != DType::F32 && [64, 128].contains(&head_dim) {
             // `HopperPrompt` of `prefill.cu`: queries of two turns, two stages of keys and values, arrivals.
-            let shared = (2 + 4) * 128 * head_dim * dtype.size() + 12 * size_of::<u64>() + ALIGNMENT;
+            let shared = (2 + 3 + 2) * (128 * head_dim * dtype.size() + 2 * size_of::<u64>()) + ALIGNMENT;
             let kernel = "prefill_attention_hopper";
             ways.push(Way { kernel, depth: head_dim, threads: 384, shared, queries: 128, stays: true });
         }

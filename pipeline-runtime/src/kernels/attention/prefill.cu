@@ -54,9 +54,12 @@ DEVICE bool find_queries(const Prompt &prompt, u32 index, u32 at_a_time, Queries
         }
         u32 passed = sum <= index;
         for (u32 mask = WARP / 2; mask > 0; mask /= 2) passed += across(passed, mask);
-        found.sequence = prompt.sequences[prompt.count - 1 - begin - passed];
+        const Sequence &sequence = prompt.sequences[prompt.count - 1 - begin - passed];
+        // From one lane, so that the compiler knows them to be the same in all.
+        found.sequence = Sequence{from_lane(sequence.first_row, 0), from_lane(sequence.rows, 0),
+                                  from_lane(sequence.slot, 0), from_lane(sequence.length, 0)};
         // Blocks up to and with this sequence, from its last on.
-        u32 number = from_lane(sum, passed) - 1 - index;
+        u32 number = from_lane(from_lane(sum, passed), 0) - 1 - index;
         found.first = number * at_a_time;
         found.count = smaller(found.sequence.rows - found.first, at_a_time);
         return true;
@@ -313,10 +316,10 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
             }
 #pragma unroll
             for (u32 k = 0; k < 4; k++) {
-                u32 weights[4] = {pack_pair<T>(scores[2 * k][0], scores[2 * k][1]),
-                                  pack_pair<T>(scores[2 * k][2], scores[2 * k][3]),
-                                  pack_pair<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
-                                  pack_pair<T>(scores[2 * k + 1][2], scores[2 * k + 1][3])};
+                u32 weights[4] = {pack<T>(scores[2 * k][0], scores[2 * k][1]),
+                                  pack<T>(scores[2 * k][2], scores[2 * k][3]),
+                                  pack<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
+                                  pack<T>(scores[2 * k + 1][2], scores[2 * k + 1][3])};
 #pragma unroll
                 for (u32 i = 0; i < D / 16; i++) {
                     u32 words[4], key = k * 16 + quarter % 2 * 8 + eighth, chunk = i * 2 + quarter / 2;
@@ -338,7 +341,7 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
         T *target = output + (own.row(row) * prompt.heads + head) * D + lane() % 4 * 2;
 #pragma unroll
         for (u32 i = 0; i < D / 8; i++) {
-            *(u32 *)(target + i * 8) = pack_pair<T>(sums[i][2 * half] * factor, sums[i][2 * half + 1] * factor);
+            *(u32 *)(target + i * 8) = pack<T>(sums[i][2 * half] * factor, sums[i][2 * half + 1] * factor);
         }
     }
 }
@@ -351,29 +354,103 @@ template <typename T, u32 D> DEVICE void prefill_tensor(T *output, const T *quer
 #define HOPPER_KEYS 128u
 #define NO_ITEM 0xffffffffu
 
-template <typename T, u32 D> struct HopperPrompt {
-    T queries[2][2][64 * D];           // two items, two groups of warps
-    T tiles[2][2][HOPPER_KEYS * D];    // keys and values: (D / 64, 128, 64) each, in two stages
-    u64 queries_filled[2], queries_emptied[2];
-    u64 filled[2][2], emptied[2][2];
+// Stages of shared memory are filled and emptied around a ring.
+template <u32 COUNT> struct Ring {
+    u64 filled[COUNT], emptied[COUNT];
+
+    DEVICE_MEMBER void init(u32 fillers, u32 emptiers) {
+        for (u32 i = 0; i < COUNT; i++) {
+            init_arrivals(&filled[i], fillers);
+            init_arrivals(&emptied[i], emptiers);
+        }
+    }
 };
 
-// Twelve warps: four of them fetch, two times four have 64 queries each. Blocks stay, and go through the list of
-// (queries, head) in strides; what is fetched runs ahead over its ends. While the products of one group run, the other
-// exponentiates.
-template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *query, const Prompt &prompt) {
-    typedef HopperPrompt<T, D> Shared;
+// Where one goes around a ring, and in which round: the parity of what is awaited.
+template <u32 COUNT> struct Place {
+    u32 stage = 0, parity = 0;
+
+    DEVICE_MEMBER void advance() {
+        if (++stage == COUNT) stage = 0, parity ^= 1;
+    }
+};
+
+// Keys have a stage more than values: they are asked for first.
+#define KEY_STAGES 3
+#define VALUE_STAGES 2
+#define QUERY_STAGES 2
+
+template <typename T, u32 D> struct HopperPrompt {
+    T queries[QUERY_STAGES][2][64 * D]; // of two groups of warps
+    T keys[KEY_STAGES][HOPPER_KEYS * D]; // (D / 64, 128, 64)
+    T values[VALUE_STAGES][HOPPER_KEYS * D];
+    Ring<QUERY_STAGES> of_queries;
+    Ring<KEY_STAGES> of_keys;
+    Ring<VALUE_STAGES> of_values;
+};
+
+// Keys (part 0) or values (part 1) of all items, tile after tile, by one warp.
+template <typename T, u32 D, u32 COUNT, typename NextItem>
+DEVICE void fetch_tiles(T (&tiles)[COUNT][HOPPER_KEYS * D], Ring<COUNT> &ring, u32 part, const Prompt &prompt, const Queries &own,
+                        NextItem next_item) {
     constexpr u32 HALVES = D / 64, HALF = HOPPER_KEYS * 64, ROW = 64 * sizeof(T);
-    Shared &shared = *(Shared *)launch_shared();
-    if (thread() == 0) {
-        for (u32 i = 0; i < 2; i++) {
-            init_arrivals(&shared.queries_filled[i], 96);
-            init_arrivals(&shared.queries_emptied[i], 256);
-            for (u32 part = 0; part < 2; part++) {
-                init_arrivals(&shared.filled[part][i], 1);
-                init_arrivals(&shared.emptied[part][i], 2);
+    Place<COUNT> at;
+    u32 round = 0;
+    for (u32 head; (head = next_item(round)) != NO_ITEM; round++) {
+        const u32 kv_head = prompt.kv_head(head);
+        const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
+        const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
+        for (u32 tile = last_tile + 1; tile-- > first_tile; at.advance()) {
+            // The addresses of pages come before the stage is free.
+            u32 tokens[2], bytes = 0;
+            const T *sources[2];
+#pragma unroll
+            for (u32 j = 0; j < 2; j++) {
+                const u32 page = tile * 2 + j;
+                // Pages before the window may be gone, and behind the last token may be anything.
+                tokens[j] = page < begin / PAGE || page * PAGE >= end ? 0 : smaller(end - page * PAGE, PAGE);
+                bytes += tokens[j] * HALVES * ROW;
+                if (tokens[j] > 0) sources[j] = prompt.cache.tile<T>(own.sequence.slot, page, part, kv_head);
+            }
+            await(&ring.emptied[at.stage], at.parity ^ 1);
+            T *target = tiles[at.stage];
+            if (bytes < HOPPER_KEYS * HALVES * ROW) {
+#pragma unroll
+                for (u32 j = 0; j < 2; j++) {
+                    for (u32 i = lane(); i < (PAGE - tokens[j]) * 8 * HALVES; i += WARP) {
+                        u32 row = tokens[j] + i / (8 * HALVES), half = i / 8 % HALVES;
+                        store16(target + half * HALF + (j * PAGE + row) * 64 + i % 8 * 8, words4{0, 0, 0, 0});
+                    }
+                }
+                fence_asynchronous();
+            }
+            warp_barrier();
+            if (lane() > 0) continue;
+            arrive_expecting(&ring.filled[at.stage], bytes);
+#pragma unroll
+            for (u32 j = 0; j < 2; j++) {
+                if (tokens[j] == 0) continue;
+#pragma unroll
+                for (u32 half = 0; half < HALVES; half++) {
+                    copy_bulk(target + half * HALF + j * PAGE * 64, sources[j] + half * PAGE * 64, tokens[j] * ROW,
+                              &ring.filled[at.stage]);
+                }
             }
         }
+    }
+}
+
+// Twelve warps: one fetches keys, one values, two queries; two times four have 64 queries each. Blocks stay, and go
+// through the list of (queries, head) in strides; what is fetched runs ahead over its ends. A group exponentiates the
+// scores of a tile while it multiplies the weights of the tile before with their values.
+template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *query, const Prompt &prompt) {
+    typedef HopperPrompt<T, D> Shared;
+    constexpr u32 HALF = HOPPER_KEYS * 64, ROW = 64 * sizeof(T);
+    Shared &shared = *(Shared *)launch_shared();
+    if (thread() == 0) {
+        shared.of_queries.init(64, 256);
+        shared.of_keys.init(1, 2);
+        shared.of_values.init(1, 2);
         fence_arrivals();
     }
     barrier();
@@ -392,96 +469,55 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
     auto next_item = [&](u32 round) { return item_of(round, own); };
 
     if (warp() < 4) {
-        fewer_registers<40>();
-        u32 count = 0; // of items before
-        if (warp() > 0) {
-            for (u32 head; (head = next_item(count)) != NO_ITEM; count++) {
-                const u32 stage = count % 2;
-                if (count >= 2) await(&shared.queries_emptied[stage], count / 2 % 2 ^ 1);
-                for (u32 i = thread() - 32; i < HOPPER_QUERIES * (D / 8); i += 96) {
-                    u32 row = i / (D / 8), chunk = i % (D / 8);
-                    bool present = row < own.count;
-                    const T *source = query + (own.row(present ? row : 0) * prompt.heads + head) * D + chunk * 8;
-                    copy16(shared.queries[stage][row / 64] + (chunk / 8 * 64 + row % 64) * 64 + ((chunk ^ row) % 8) * 8,
-                           source, present);
-                }
-                copies_commit();
-                copies_wait<0>();
-                fence_asynchronous();
-                arrive(&shared.queries_filled[stage]);
-            }
-            return;
-        }
+        fewer_registers<48>();
+        if (warp() == 0) return fetch_tiles<T, D>(shared.keys, shared.of_keys, 0, prompt, own, next_item);
+        if (warp() == 1) return fetch_tiles<T, D>(shared.values, shared.of_values, 1, prompt, own, next_item);
+        Place<QUERY_STAGES> at;
         u32 round = 0;
-        for (u32 head; (head = next_item(round)) != NO_ITEM; round++) {
-            const u32 kv_head = prompt.kv_head(head);
-            const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
-            auto fetch = [&](u32 part, u32 tile, u32 number) {
-                const u32 stage = number % 2;
-                if (number >= 2) await(&shared.emptied[part][stage], number / 2 % 2 ^ 1);
-                T *target = shared.tiles[part][stage];
-                u32 tokens[2], bytes = 0;
-                const T *sources[2];
-#pragma unroll
-                for (u32 j = 0; j < 2; j++) {
-                    const u32 page = tile * 2 + j;
-                    // Pages before the window may be gone, and behind the last token may be anything.
-                    tokens[j] = page < begin / PAGE || page * PAGE >= end ? 0 : smaller(end - page * PAGE, PAGE);
-                    bytes += tokens[j] * HALVES * ROW;
-                    if (tokens[j] > 0) sources[j] = prompt.cache.tile<T>(own.sequence.slot, page, part, kv_head);
-                    if (tokens[j] == PAGE) continue;
-                    for (u32 i = lane(); i < (PAGE - tokens[j]) * 8 * HALVES; i += WARP) {
-                        u32 row = tokens[j] + i / (8 * HALVES), half = i / 8 % HALVES;
-                        store16(target + half * HALF + (j * PAGE + row) * 64 + i % 8 * 8, words4{0, 0, 0, 0});
-                    }
-                    fence_asynchronous();
-                }
-                warp_barrier();
-                if (lane() > 0) return;
-                arrive_expecting(&shared.filled[part][stage], bytes);
-#pragma unroll
-                for (u32 j = 0; j < 2; j++) {
-                    if (tokens[j] == 0) continue;
-#pragma unroll
-                    for (u32 half = 0; half < HALVES; half++) {
-                        copy_bulk(target + half * HALF + j * PAGE * 64, sources[j] + half * PAGE * 64, tokens[j] * ROW,
-                                  &shared.filled[part][stage]);
-                    }
-                }
-            };
-            const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
-            fetch(0, last_tile, count);
-            for (u32 tile = last_tile; tile > first_tile; tile--, count++) {
-                fetch(0, tile - 1, count + 1);
-                fetch(1, tile, count);
+        for (u32 head; (head = next_item(round)) != NO_ITEM; round++, at.advance()) {
+            constexpr u32 CHUNKS = D / 8, ROWS = 64 / CHUNKS; // of a row, and at once
+            const u32 chunk = thread() % CHUNKS, first = (thread() - 64) / CHUNKS;
+            const u64 stride = (u64)prompt.heads * D;
+            const T *source = query + own.row(0) * stride + head * D + chunk * 8;
+            await(&shared.of_queries.emptied[at.stage], at.parity ^ 1);
+#pragma unroll 4
+            for (u32 row = first; row < HOPPER_QUERIES; row += ROWS) {
+                bool present = row < own.count;
+                copy16(shared.queries[at.stage][row / 64] + (chunk / 8 * 64 + row % 64) * 64 + ((chunk ^ row) % 8) * 8,
+                       source + (present ? row * stride : 0), present);
             }
-            fetch(1, first_tile, count);
-            count++;
+            copies_commit();
+            copies_wait<0>();
+            fence_asynchronous();
+            arrive(&shared.of_queries.filled[at.stage]);
         }
         return;
     }
 
     more_registers<232>();
     const u32 group = warp() / 4 - 1, quarter = warp() % 4, leader = thread() % 128 == 0;
-    // The groups take turns to begin products: numbers 2 and 3.
-    auto my_turn = [&] { part_barrier(2 + group, 256); };
-    auto your_turn = [&] { part_arrive(3 - group, 256); };
-    if (group == 1) your_turn();
-    u32 count = 0, items = 0;
+    Place<QUERY_STAGES> at;
+    Place<KEY_STAGES> key;
+    Place<VALUE_STAGES> value;
+    u32 items = 0;
     Queries next;
-    for (u32 head = next_item(0), next_head; head != NO_ITEM; head = next_head, own = next, items++) {
+    for (u32 head = next_item(0), next_head; head != NO_ITEM; head = next_head, own = next, at.advance(), items++) {
         const u32 slot = own.sequence.slot;
         const u32 begin = prompt.first_key(own.position(0)), end = own.position(own.count - 1) + 1;
         const u32 first_tile = begin / HOPPER_KEYS, last_tile = (end - 1) / HOPPER_KEYS;
         const u32 lowest = own.position(group * 64), own_row = quarter * 16 + lane() / 4;
-        T *own_queries = shared.queries[items % 2][group];
+        // Tiles that all queries of the group see whole.
+        const u32 first_whole = (prompt.first_key(lowest + 63) + HOPPER_KEYS - 1) / HOPPER_KEYS;
+        const u32 whole_end = prompt.key_mask ? 0 : (lowest + 1) / HOPPER_KEYS;
+        T *own_queries = shared.queries[at.stage][group];
 
         float scores[64], sums[D / 2], tops[2] = {-INFINITE, -INFINITE}, totals[2] = {0.0f, 0.0f};
         u32 weights[8][4];
 #pragma unroll
         for (u32 i = 0; i < D / 2; i++) sums[i] = 0.0f;
-        auto tile_of = [&](u32 part, u32 number) {
-            return describe(shared_address(shared.tiles[part][number % 2]), part == 0 ? 16 : HALF * sizeof(T));
+        auto keys_of = [&](u32 stage) { return describe(shared_address(shared.keys[stage]), 16); };
+        auto values_of = [&](u32 stage) {
+            return describe(shared_address(shared.values[stage]), HALF * sizeof(T));
         };
         auto begin_scores = [&](u64 queries, u64 keys) {
 #pragma unroll
@@ -499,7 +535,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         // Scores to weights; returns by what the sums so far are to be multiplied.
         auto soften = [&](u32 tile, float(&factor)[2]) {
             const u32 first = tile * HOPPER_KEYS;
-            if (first + HOPPER_KEYS - 1 > lowest || (prompt.window && lowest + 63 - first >= prompt.window)) {
+            if (tile < first_whole || tile >= whole_end) {
                 const u32 position = lowest + own_row, column = first + lane() % 4 * 2;
                 const u32 lows[2] = {prompt.first_key(position), prompt.first_key(position + 8)};
 #pragma unroll
@@ -507,13 +543,13 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
                     u32 key = column + i / 4 * 8 + i % 2, half = i / 2 % 2;
                     if (key > position + 8 * half || key < lows[half]) scores[i] = -INFINITE;
                 }
-            }
-            if (prompt.key_mask) {
-                const u8 *seen = prompt.key_mask + (u64)slot * prompt.mask_stride;
+                if (prompt.key_mask) {
+                    const u8 *seen = prompt.key_mask + (u64)slot * prompt.mask_stride;
 #pragma unroll
-                for (u32 i = 0; i < 64; i++) {
-                    u32 key = first + lane() % 4 * 2 + i / 4 * 8 + i % 2;
-                    if (key < end && !seen[key]) scores[i] = -INFINITE;
+                    for (u32 i = 0; i < 64; i++) {
+                        u32 key = column + i / 4 * 8 + i % 2;
+                        if (key < end && !seen[key]) scores[i] = -INFINITE;
+                    }
                 }
             }
             float base[2];
@@ -540,56 +576,59 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
 #pragma unroll
             for (u32 k = 0; k < 8; k++) {
 #pragma unroll
-                for (u32 j = 0; j < 4; j++) weights[k][j] = pack_pair<T>(scores[8 * k + 2 * j], scores[8 * k + 2 * j + 1]);
+                for (u32 j = 0; j < 4; j++) weights[k][j] = pack<T>(scores[8 * k + 2 * j], scores[8 * k + 2 * j + 1]);
             }
         };
 
-        await(&shared.queries_filled[items % 2], items / 2 % 2);
-        await(&shared.filled[0][count % 2], count / 2 % 2);
+        await(&shared.of_queries.filled[at.stage], at.parity);
+        await(&shared.of_keys.filled[key.stage], key.parity);
+        const u64 queries = describe(shared_address(own_queries), 16);
         hold(scores);
         products_begin();
-        begin_scores(describe(shared_address(own_queries), 16), tile_of(0, count));
+        begin_scores(queries, keys_of(key.stage));
         products_wait<0>();
         hold(scores);
-        if (leader) arrive(&shared.emptied[0][count % 2]);
+        if (leader) arrive(&shared.of_keys.emptied[key.stage]);
+        key.advance();
         float factor[2];
         soften(last_tile, factor);
         pack_weights();
-        for (u32 tile = last_tile; tile > first_tile; tile--, count++) {
-            await(&shared.filled[0][(count + 1) % 2], (count + 1) / 2 % 2);
-            const u64 queries = describe(shared_address(own_queries), 16), keys = tile_of(0, count + 1);
-            const u64 values = tile_of(1, count);
-            my_turn();
+        for (u32 tile = last_tile; tile > first_tile; tile--) {
+            await(&shared.of_keys.filled[key.stage], key.parity);
             hold(scores);
             products_begin();
-            begin_scores(queries, keys);
-            await(&shared.filled[1][count % 2], count / 2 % 2);
+            begin_scores(queries, keys_of(key.stage));
+            await(&shared.of_values.filled[value.stage], value.parity);
             hold(sums);
             hold(weights);
             products_begin();
-            begin_sums(values);
-            your_turn();
+            begin_sums(values_of(value.stage));
             products_wait<1>();
             hold(scores);
-            if (leader) arrive(&shared.emptied[0][(count + 1) % 2]);
+            if (leader) arrive(&shared.of_keys.emptied[key.stage]);
+            key.advance();
             soften(tile - 1, factor);
+            // This has happened: to ask again keeps the compiler from exponentiating only after the products.
+            hold(scores);
+            await(&shared.of_values.filled[value.stage], value.parity);
             products_wait<0>();
             hold(sums);
-            if (leader) arrive(&shared.emptied[1][count % 2]);
+            if (leader) arrive(&shared.of_values.emptied[value.stage]);
+            value.advance();
             pack_weights();
 #pragma unroll
             for (u32 i = 0; i < D / 2; i++) sums[i] *= factor[i / 2 % 2];
         }
-        await(&shared.filled[1][count % 2], count / 2 % 2);
+        await(&shared.of_values.filled[value.stage], value.parity);
         hold(sums);
         hold(weights);
         products_begin();
-        begin_sums(tile_of(1, count));
+        begin_sums(values_of(value.stage));
         next_head = item_of(items + 1, next);
         products_wait<0>();
         hold(sums);
-        if (leader) arrive(&shared.emptied[1][count % 2]);
-        count++;
+        if (leader) arrive(&shared.of_values.emptied[value.stage]);
+        value.advance();
 
         // Through shared memory, where the queries were, to rows of 16 bytes a lane.
 #pragma unroll
@@ -599,7 +638,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
 #pragma unroll
             for (u32 i = 0; i < D / 8; i++) {
                 u32 *target = (u32 *)(own_queries + (i / 8 * 64 + row) * 64 + ((i ^ row) % 8) * 8) + lane() % 4;
-                *target = pack_pair<T>(sums[4 * i + 2 * half] * scale, sums[4 * i + 2 * half + 1] * scale);
+                *target = pack<T>(sums[4 * i + 2 * half] * scale, sums[4 * i + 2 * half + 1] * scale);
             }
         }
         warp_barrier();
@@ -610,7 +649,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
             store16(output + (own.row(group * 64 + row) * prompt.heads + head) * D + chunk * 8, words);
         }
         fence_asynchronous();
-        arrive(&shared.queries_emptied[items % 2]);
+        arrive(&shared.of_queries.emptied[at.stage]);
     }
 }
 #endif

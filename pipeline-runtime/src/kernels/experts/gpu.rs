@@ -5,17 +5,20 @@ use pipeline_schema::DType;
 use super::{DROPPED, ExpertRouting, ExpertWeights, ExpertsShape, experts_scalar};
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random, upload};
-use crate::gpu::{Buffer, Device, Launch, MATRIX, PRELUDE, Source, suffix};
+use crate::gpu::{Buffer, Device, HOPPER, Launch, MATRIX, PRELUDE, Source, TENSOR, suffix};
 use crate::kernels::MatrixRef;
 use crate::kernels::check::{Check, Work, time};
 use crate::kernels::launching::expect;
 
 /// The kernels.
-pub static SOURCE: Source =
-    Source { name: "experts", parts: &[PRELUDE, MATRIX, include_str!("few.cuh"), include_str!("gpu.cu")] };
+pub static SOURCE: Source = Source {
+    name: "experts",
+    parts: &[PRELUDE, TENSOR, MATRIX, include_str!("few.cuh"), include_str!("gpu.cu")],
+};
 
 /// Those for Hopper's own units, empty for other chips.
-pub static HOPPER: Source = Source { name: "experts-hopper", parts: &[PRELUDE, include_str!("hopper.cu")] };
+pub static WIDE: Source =
+    Source { name: "experts-hopper", parts: &[PRELUDE, TENSOR, HOPPER, include_str!("hopper.cu")] };
 
 /// The most experts of a layer.
 pub const MOST_EXPERTS: usize = 1024;
@@ -217,7 +220,7 @@ fn many(
     unsafe { launch.address(order).address(tiles).address(tile_count).run() }?;
 
     let (source, name, threads, shared) = match maps {
-        Some(_) => (&HOPPER, "wide", 384, 1024 + 4 * 128 * (128 + 256)),
+        Some(_) => (&WIDE, "wide", 384, 1024 + 4 * 128 * (128 + 256)),
         None => (&SOURCE, "many", 256, 0),
     };
     let grid = |columns: usize| match maps {

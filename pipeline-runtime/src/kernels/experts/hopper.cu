@@ -2,7 +2,7 @@
 // engine, gathered rows through asynchronous copies, sums stay in the registers of two warpgroups. Empty for any
 // other chip.
 
-#if !AMD && WARP == 32 && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if GROUP_PRODUCTS
 
 // Places of a tile, and its depth at a step: 128 bytes of each row, so that a row is one line of the swizzle.
 #define TILE_ROWS 128
@@ -19,67 +19,6 @@
 struct __attribute__((aligned(16))) row_tile {
     u32 expert, first, end, unused;
 };
-
-DEVICE u32 shared_address(const void *pointer) { return (u32)__cvta_generic_to_shared(pointer); }
-DEVICE void phase_init(u32 phase, u32 arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(phase), "r"(arrivals) : "memory");
-}
-DEVICE void phase_arrive(u32 phase) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(phase) : "memory");
-}
-DEVICE void phase_expect(u32 phase, u32 bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(phase), "r"(bytes) : "memory");
-}
-DEVICE void phase_wait(u32 phase, u32 parity) {
-    u32 done;
-    do {
-        asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                     : "=r"(done)
-                     : "r"(phase), "r"(parity)
-                     : "memory");
-    } while (!done);
-}
-
-// Copies a box of a tensor map, 64 numbers by 64 rows, to shared memory.
-DEVICE void copy_box(u32 target, const void *map, u32 column, u32 row, u32 phase) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
-                 "[%4];" ::"r"(target),
-                 "l"(map), "r"(column), "r"(row), "r"(phase)
-                 : "memory");
-}
-
-// What ordinary copies wrote to shared memory is seen by the matrix units.
-DEVICE void fence_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <u32 N> DEVICE void products_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
-
-// Rows of 128 bytes, swizzled, along the depth. All lanes take that of the first, so that the compiler knows it to be the
-// same: products then follow each other without delay.
-DEVICE u64 describe(u32 address) {
-    return (u64)1 << 62 | (u64)64 << 32 | (u64)1 << 16 | from_lane((address & 0x3ffff) >> 4, 0);
-}
-
-#define SUMS4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define SUMS16(d, i) SUMS4(d, i), SUMS4(d, i + 4), SUMS4(d, i + 8), SUMS4(d, i + 12)
-#define PRODUCT_256(TYPE)                                                                                             \
-    asm volatile("{ .reg .pred p; setp.ne.b32 p, %130, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32." TYPE          \
-                 "." TYPE " {"                                                                                        \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
-        "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
-        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
-        "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
-        "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127" \
-        "}, %128, %129, p, 1, 1, 0, 0; }"                                                                             \
-        : SUMS16(d, 0), SUMS16(d, 16), SUMS16(d, 32), SUMS16(d, 48), SUMS16(d, 64), SUMS16(d, 80), SUMS16(d, 96), SUMS16(d, 112) \
-        : "l"(a), "l"(b), "r"(add))
-
-// d (64, 256) = or, where add is not 0, += a (64, 16) b (256, 16)^T
-DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, bf16) { PRODUCT_256("bf16"); }
-DEVICE void product(float (&d)[128], u64 a, u64 b, u32 add, f16) { PRODUCT_256("f16"); }
 
 DEVICE float fast_silu(float value) {
     float below = 1.0f + fast_exp2(-LOG2E * value), inverse;
@@ -118,10 +57,10 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
     const u32 stages = (shared_address(dynamic) + 1023) / 1024 * 1024;
     if (thread() == 0) {
         for (u32 stage = 0; stage < STAGES; stage++) {
-            phase_init(shared_address(full + stage), PRODUCERS / 32 + 1);
-            phase_init(shared_address(empty + stage), 2);
+            init_arrivals(full + stage, PRODUCERS / 32 + 1);
+            init_arrivals(empty + stage, 2);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        fence_arrivals();
         asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
     }
     barrier();
@@ -132,7 +71,7 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
     u32 stage = 0, parity = 0;
 
     if (thread() < PRODUCERS) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
+        fewer_registers<56>();
         const u32 chunk = thread() % 8, first = thread() / 8;
         const u32 target = first * 128 + (chunk ^ first % 8) * 16;
         u32 behind = ~0u;  // the stage whose copies are not yet announced
@@ -148,16 +87,16 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
             }
             const u32 present = rows.end - rows.first;
             for (u32 step = 0; step < steps; step++) {
-                phase_wait(shared_address(empty + stage), parity ^ 1);
-                const u32 a = stages + stage * STAGE_BYTES, b = a + A_BYTES, phase = shared_address(full + stage);
+                await(empty + stage, parity ^ 1);
+                const u32 a = stages + stage * STAGE_BYTES, b = a + A_BYTES;
                 if (thread() == 0) {
-                    phase_expect(phase, B_BYTES);
+                    arrive_expecting(full + stage, B_BYTES);
 #pragma unroll
                     for (u32 box = 0; box < COLUMNS / 64; box++) {
                         u32 row = UP ? (rows.expert * 2 + box / (COLUMNS / 128)) * outputs + at.columns * WIDTH +
                                            box % (COLUMNS / 128) * 64
                                      : rows.expert * outputs + at.columns * WIDTH + box * 64;
-                        copy_box(b + box * 64 * STEP * 2, map, step * STEP, row, phase);
+                        copy_box(b + box * 64 * STEP * 2, map, step * STEP, row, full + stage);
                     }
                 }
                 bool inside = step * STEP + chunk * 8 < depth;
@@ -171,9 +110,9 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
                 copies_commit();
                 if (behind != ~0u) {
                     copies_wait<1>();
-                    fence_copies();
+                    fence_asynchronous();
                     warp_barrier();
-                    if (lane() == 0) phase_arrive(shared_address(full + behind));
+                    if (lane() == 0) arrive(full + behind);
                 }
                 behind = stage;
                 if (++stage == STAGES) stage = 0, parity ^= 1;
@@ -181,12 +120,12 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
         }
         if (behind != ~0u) {
             copies_wait<0>();
-            fence_copies();
+            fence_asynchronous();
             warp_barrier();
-            if (lane() == 0) phase_arrive(shared_address(full + behind));
+            if (lane() == 0) arrive(full + behind);
         }
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+        more_registers<224>();
         const u32 group = thread() / 128 - 1;
         float sums[COLUMNS / 2];
         for (u32 number = block(); number < numbers; number += blocks()) {
@@ -197,32 +136,32 @@ DEVICE void grouped_product(const T *x, const void *map, const u32 *order, const
                 // a stage would take the next phase for its own: one warp follows the stages, the others wait for it.
                 for (u32 step = 0; step < steps; step++) {
                     if (warp() % 4 == 0) {
-                        phase_wait(shared_address(full + stage), parity);
-                        if (lane() == 0) phase_arrive(shared_address(empty + stage));
+                        await(full + stage, parity);
+                        if (lane() == 0) arrive(empty + stage);
                     }
                     if (++stage == STAGES) stage = 0, parity ^= 1;
                 }
-                asm volatile("barrier.sync %0, 128;" ::"r"(group + 1) : "memory");
+                part_barrier(group + 1, 128);
                 continue;
             }
             u32 before = stage;  // the stage that the matrix units still read
             for (u32 step = 0; step < steps; step++) {
-                const u64 a = describe(stages + stage * STAGE_BYTES + group * 64 * STEP * 2);
-                const u64 b = describe(stages + stage * STAGE_BYTES + A_BYTES);
-                phase_wait(shared_address(full + stage), parity);
+                const u64 a = describe(stages + stage * STAGE_BYTES + group * 64 * STEP * 2, 16);
+                const u64 b = describe(stages + stage * STAGE_BYTES + A_BYTES, 16);
+                await(full + stage, parity);
                 products_begin();
 #pragma unroll
                 for (u32 part = 0; part < STEP / 16; part++) {
-                    product(sums, a + part * 2, b + part * 2, step | part, T{});
+                    multiply_group(sums, a + part * 2, b + part * 2, step | part, T{});
                 }
                 products_commit();
                 products_wait<1>();
-                if (step > 0 && thread() % 128 == 0) phase_arrive(shared_address(empty + before));
+                if (step > 0 && thread() % 128 == 0) arrive(empty + before);
                 before = stage;
                 if (++stage == STAGES) stage = 0, parity ^= 1;
             }
             products_wait<0>();
-            if (thread() % 128 == 0) phase_arrive(shared_address(empty + before));
+            if (thread() % 128 == 0) arrive(empty + before);
 #pragma unroll
             for (u32 half = 0; half < 2; half++) {
                 const u32 place = rows.first + group * 64 + warp() % 4 * 16 + half * 8 + lane() / 4;

@@ -248,8 +248,10 @@ DEVICE void tile_rows(const T *weight, const void *input, const float *norm_weig
                         for (u32 tile = 0; tile < 2; tile++) {
                             words4 upper = stage.words[tile * 2][part], lower = stage.words[tile * 2 + 1][part];
                             float(&of_tile)[4] = sums[tile][octet];
-                            multiply_16x8x16(of_tile, upper.x, lower.x, upper.y, lower.y, column.x, column.y, T{});
-                            multiply_16x8x16(of_tile, upper.z, lower.z, upper.w, lower.w, column.z, column.w, T{});
+                            const u32 first[4] = {upper.x, lower.x, upper.y, lower.y};
+                            const u32 second[4] = {upper.z, lower.z, upper.w, lower.w};
+                            multiply_add(of_tile, first, column.x, column.y, T{});
+                            multiply_add(of_tile, second, column.z, column.w, T{});
                         }
                     }
                 }

@@ -5,7 +5,7 @@ use pipeline_schema::{DType, Hardware};
 use super::MatmulShape;
 use crate::error::Result;
 use crate::gpu::testing::{download, poisoned, random, rounding, upload};
-use crate::gpu::{Buffer, Device, Launch, MATRIX, PRELUDE, Source, suffix};
+use crate::gpu::{Buffer, Device, Launch, MATRIX, PRELUDE, Source, TENSOR, suffix};
 use crate::kernels::MatrixRef;
 use crate::kernels::activation::silu_multiply_scalar;
 use crate::kernels::check::{Check, Work, time};
@@ -14,8 +14,10 @@ use crate::kernels::matmul::{MatmulEpilogue, matmul_scalar};
 use crate::kernels::norm::{RmsNormShape, rms_norm_scalar};
 
 /// The kernels.
-pub static SOURCE: Source =
-    Source { name: "matmul", parts: &[PRELUDE, MATRIX, include_str!("rows.cuh"), include_str!("gpu.cu")] };
+pub static SOURCE: Source = Source {
+    name: "matmul",
+    parts: &[PRELUDE, TENSOR, MATRIX, include_str!("rows.cuh"), include_str!("gpu.cu")],
+};
 
 /// The most rows that [`few_rows`] takes.
 pub const FEW_ROWS: usize = 16;

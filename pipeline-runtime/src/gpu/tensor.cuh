@@ -1,9 +1,7 @@
-// NVIDIA's tensor cores and asynchronous copies, as attention uses them.
+// NVIDIA's tensor cores and asynchronous copies.
 
 #if !AMD && __CUDA_ARCH__ >= 800
 #define TENSOR_CORES 1
-
-DEVICE u32 shared_address(const void *pointer) { return (u32)__cvta_generic_to_shared(pointer); }
 
 // One instruction where maximum() has two: a number where the other is none.
 DEVICE float higher(float a, float b) {
@@ -12,27 +10,14 @@ DEVICE float higher(float a, float b) {
     return result;
 }
 
-// The two halves of a word, rounded at once.
-DEVICE u32 pack_pair(float first, float second, bf16) {
-    u32 result;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
-    return result;
-}
-DEVICE u32 pack_pair(float first, float second, f16) {
-    u32 result;
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(second), "f"(first));
-    return result;
-}
-template <typename T> DEVICE u32 pack_pair(float first, float second) { return pack_pair(first, second, T{}); }
-
-// sums (16, 8) += a (16, 16) b (16, 8)
-DEVICE void multiply_add(float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1, bf16) {
+// sums (16, 8) += a (16, 16) b (16, 8): a lane has four of the sums
+DEVICE void multiply_add(float *sums, const u32 (&a)[4], u32 b0, u32 b1, bf16) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                  "{%0, %1, %2, %3};"
                  : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-DEVICE void multiply_add(float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1, f16) {
+DEVICE void multiply_add(float *sums, const u32 (&a)[4], u32 b0, u32 b1, f16) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                  "{%0, %1, %2, %3};"
                  : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
@@ -103,6 +88,13 @@ DEVICE void copy_bulk(void *shared, const void *global, u32 bytes, u64 *arrivals
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
                      shared_address(shared)),
                  "l"(global), "r"(bytes), "r"(shared_address(arrivals))
+                 : "memory");
+}
+// Copies a box of a tensor map, its first column and row given, as the map lays it out.
+DEVICE void copy_box(u32 target, const void *map, u32 column, u32 row, u64 *arrivals) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
+                 "[%4];" ::"r"(target),
+                 "l"(map), "r"(column), "r"(row), "r"(shared_address(arrivals))
                  : "memory");
 }
 // Orders this thread's own accesses to shared memory before those of copies and wgmma that follow a barrier.

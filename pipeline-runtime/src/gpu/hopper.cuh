@@ -17,11 +17,17 @@ DEVICE u64 describe(u32 address, u32 next) {
 #define TEXT_64                                                                                                        \
     TEXT_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "   \
             "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define TEXT_128                                                                                                       \
+    TEXT_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, "   \
+            "%84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, " \
+            "%104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, "   \
+            "%121, %122, %123, %124, %125, %126, %127"
 #define OPERANDS_8(d, i)                                                                                               \
     "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]),        \
         "+f"(d[i + 7])
 #define OPERANDS_32(d, i) OPERANDS_8(d, i), OPERANDS_8(d, i + 8), OPERANDS_8(d, i + 16), OPERANDS_8(d, i + 24)
 #define OPERANDS_64(d, i) OPERANDS_32(d, i), OPERANDS_32(d, i + 32)
+#define OPERANDS_128(d, i) OPERANDS_64(d, i), OPERANDS_64(d, i + 64)
 
 // sums (64, 2 count) = a (64, 16) b (2 count, 16)^T, added to what they are where add is not 0; both in shared memory.
 // And sums += a b with a in registers, b (16, 2 count) in shared memory as values lie.
@@ -40,6 +46,8 @@ DEVICE u64 describe(u32 address, u32 next) {
                      : OPERANDS_##count(sums, 0)                                                                       \
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));                                    \
     }
+GROUP_PRODUCT(bf16, "bf16", "256", 128, "%128", "%129", "%130", "%131", "%132", "%133")
+GROUP_PRODUCT(f16, "f16", "256", 128, "%128", "%129", "%130", "%131", "%132", "%133")
 GROUP_PRODUCT(bf16, "bf16", "128", 64, "%64", "%65", "%66", "%67", "%68", "%69")
 GROUP_PRODUCT(f16, "f16", "128", 64, "%64", "%65", "%66", "%67", "%68", "%69")
 GROUP_PRODUCT(bf16, "bf16", "64", 32, "%32", "%33", "%34", "%35", "%36", "%37")
