@@ -391,8 +391,8 @@ template <typename T, u32 D> struct HopperPrompt {
 
 // Keys (part 0) or values (part 1) of all items, tile after tile, by one warp.
 template <typename T, u32 D, u32 COUNT, typename NextItem>
-DEVICE void fetch_tiles(T (&tiles)[COUNT][HOPPER_KEYS * D], Ring<COUNT> &ring, u32 part, const Prompt &prompt, const Queries &own,
-                        NextItem next_item) {
+DEVICE void fetch_tiles(T (&tiles)[COUNT][HOPPER_KEYS * D], Ring<COUNT> &ring, u32 part, const Prompt &prompt,
+                        const Queries &own, NextItem next_item) {
     constexpr u32 HALVES = D / 64, HALF = HOPPER_KEYS * 64, ROW = 64 * sizeof(T);
     Place<COUNT> at;
     u32 round = 0;
@@ -468,8 +468,9 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
     };
     auto next_item = [&](u32 round) { return item_of(round, own); };
 
+    // Of the block's 384 x 168 registers, these leave what the others take more: 128 x 56 + 256 x 224.
     if (warp() < 4) {
-        fewer_registers<48>();
+        fewer_registers<56>();
         if (warp() == 0) return fetch_tiles<T, D>(shared.keys, shared.of_keys, 0, prompt, own, next_item);
         if (warp() == 1) return fetch_tiles<T, D>(shared.values, shared.of_values, 1, prompt, own, next_item);
         Place<QUERY_STAGES> at;
@@ -477,14 +478,13 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         for (u32 head; (head = next_item(round)) != NO_ITEM; round++, at.advance()) {
             constexpr u32 CHUNKS = D / 8, ROWS = 64 / CHUNKS; // of a row, and at once
             const u32 chunk = thread() % CHUNKS, first = (thread() - 64) / CHUNKS;
-            const u64 stride = (u64)prompt.heads * D;
-            const T *source = query + own.row(0) * stride + head * D + chunk * 8;
+            const T *source = query + (own.row(first) * prompt.heads + head) * D + chunk * 8;
+            const u64 stride = (u64)ROWS * prompt.heads * D;
             await(&shared.of_queries.emptied[at.stage], at.parity ^ 1);
-#pragma unroll 4
-            for (u32 row = first; row < HOPPER_QUERIES; row += ROWS) {
-                bool present = row < own.count;
+            for (u32 row = first; row < HOPPER_QUERIES; row += ROWS, source += stride) {
+                const bool present = row < own.count;
                 copy16(shared.queries[at.stage][row / 64] + (chunk / 8 * 64 + row % 64) * 64 + ((chunk ^ row) % 8) * 8,
-                       source + (present ? row * stride : 0), present);
+                       present ? source : query, present);
             }
             copies_commit();
             copies_wait<0>();
@@ -494,7 +494,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         return;
     }
 
-    more_registers<232>();
+    more_registers<224>();
     const u32 group = warp() / 4 - 1, quarter = warp() % 4, leader = thread() % 128 == 0;
     Place<QUERY_STAGES> at;
     Place<KEY_STAGES> key;
