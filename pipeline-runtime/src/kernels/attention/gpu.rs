@@ -299,8 +299,8 @@ impl Way {
     fn all(chip: &Chip, head_dim: usize, dtype: DType) -> Vec<Way> {
         let mut ways = Vec::new();
         if chip.target == "sm_90a" && dtype != DType::F32 && [64, 128].contains(&head_dim) {
-            // `HopperPrompt` of `prefill.cu`: queries of two turns, two stages of keys and values, arrivals.
-            let shared = (2 + 3 + 2) * (128 * head_dim * dtype.size() + 2 * size_of::<u64>()) + ALIGNMENT;
+            // `HopperPrompt` of `prefill.cu`: two stages each of queries, keys and values, and of arrivals.
+            let shared = 3 * 2 * (128 * head_dim * dtype.size() + 2 * size_of::<u64>()) + ALIGNMENT;
             let kernel = "prefill_attention_hopper";
             ways.push(Way { kernel, depth: head_dim, threads: 384, shared, queries: 128, stays: true });
         }

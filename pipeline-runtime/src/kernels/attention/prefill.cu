@@ -366,8 +366,8 @@ template <u32 COUNT> struct Ring {
     }
 };
 
-// Where one goes around a ring, and in which round: the parity of what is awaited.
-template <u32 COUNT> struct Place {
+// Where a warp is in a ring, and in which round: the parity of what it awaits.
+template <u32 COUNT> struct Cursor {
     u32 stage = 0, parity = 0;
 
     DEVICE_MEMBER void advance() {
@@ -375,18 +375,16 @@ template <u32 COUNT> struct Place {
     }
 };
 
-// Keys have a stage more than values: they are asked for first.
-#define KEY_STAGES 3
-#define VALUE_STAGES 2
-#define QUERY_STAGES 2
+#define STAGES_OF_ITEMS 2
+#define STAGES_OF_TILES 2
 
 template <typename T, u32 D> struct HopperPrompt {
-    T queries[QUERY_STAGES][2][64 * D]; // of two groups of warps
-    T keys[KEY_STAGES][HOPPER_KEYS * D]; // (D / 64, 128, 64)
-    T values[VALUE_STAGES][HOPPER_KEYS * D];
-    Ring<QUERY_STAGES> of_queries;
-    Ring<KEY_STAGES> of_keys;
-    Ring<VALUE_STAGES> of_values;
+    T queries[STAGES_OF_ITEMS][2][64 * D];      // of two groups of warps
+    T keys[STAGES_OF_TILES][HOPPER_KEYS * D];   // (D / 64, 128, 64)
+    T values[STAGES_OF_TILES][HOPPER_KEYS * D]; // likewise
+    Ring<STAGES_OF_ITEMS> of_queries;
+    Ring<STAGES_OF_TILES> of_keys;
+    Ring<STAGES_OF_TILES> of_values;
 };
 
 // Keys (part 0) or values (part 1) of all items, tile after tile, by one warp.
@@ -394,7 +392,7 @@ template <typename T, u32 D, u32 COUNT, typename NextItem>
 DEVICE void fetch_tiles(T (&tiles)[COUNT][HOPPER_KEYS * D], Ring<COUNT> &ring, u32 part, const Prompt &prompt,
                         const Queries &own, NextItem next_item) {
     constexpr u32 HALVES = D / 64, HALF = HOPPER_KEYS * 64, ROW = 64 * sizeof(T);
-    Place<COUNT> at;
+    Cursor<COUNT> at;
     u32 round = 0;
     for (u32 head; (head = next_item(round)) != NO_ITEM; round++) {
         const u32 kv_head = prompt.kv_head(head);
@@ -473,7 +471,7 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         fewer_registers<56>();
         if (warp() == 0) return fetch_tiles<T, D>(shared.keys, shared.of_keys, 0, prompt, own, next_item);
         if (warp() == 1) return fetch_tiles<T, D>(shared.values, shared.of_values, 1, prompt, own, next_item);
-        Place<QUERY_STAGES> at;
+        Cursor<STAGES_OF_ITEMS> at;
         u32 round = 0;
         for (u32 head; (head = next_item(round)) != NO_ITEM; round++, at.advance()) {
             constexpr u32 CHUNKS = D / 8, ROWS = 64 / CHUNKS; // of a row, and at once
@@ -496,9 +494,8 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
 
     more_registers<224>();
     const u32 group = warp() / 4 - 1, quarter = warp() % 4, leader = thread() % 128 == 0;
-    Place<QUERY_STAGES> at;
-    Place<KEY_STAGES> key;
-    Place<VALUE_STAGES> value;
+    Cursor<STAGES_OF_ITEMS> at;
+    Cursor<STAGES_OF_TILES> key, value;
     u32 items = 0;
     Queries next;
     for (u32 head = next_item(0), next_head; head != NO_ITEM; head = next_head, own = next, at.advance(), items++) {
@@ -583,9 +580,12 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         await(&shared.of_queries.filled[at.stage], at.parity);
         await(&shared.of_keys.filled[key.stage], key.parity);
         const u64 queries = describe(shared_address(own_queries), 16);
+        // The second group begins behind the first, so that one multiplies while the other exponentiates.
+        if (items == 0 && group == 1) part_barrier(1, 256);
         hold(scores);
         products_begin();
         begin_scores(queries, keys_of(key.stage));
+        if (items == 0 && group == 0) part_arrive(1, 256);
         products_wait<0>();
         hold(scores);
         if (leader) arrive(&shared.of_keys.emptied[key.stage]);
@@ -593,8 +593,8 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
         float factor[2];
         soften(last_tile, factor);
         pack_weights();
+        if (last_tile > first_tile) await(&shared.of_keys.filled[key.stage], key.parity);
         for (u32 tile = last_tile; tile > first_tile; tile--) {
-            await(&shared.of_keys.filled[key.stage], key.parity);
             hold(scores);
             products_begin();
             begin_scores(queries, keys_of(key.stage));
@@ -608,9 +608,9 @@ template <typename T, u32 D> DEVICE void prefill_hopper(T *output, const T *quer
             if (leader) arrive(&shared.of_keys.emptied[key.stage]);
             key.advance();
             soften(tile - 1, factor);
-            // This has happened: to ask again keeps the compiler from exponentiating only after the products.
+            // To wait for the next keys here keeps the compiler from exponentiating only after the products.
             hold(scores);
-            await(&shared.of_values.filled[value.stage], value.parity);
+            if (tile - 1 > first_tile) await(&shared.of_keys.filled[key.stage], key.parity);
             products_wait<0>();
             hold(sums);
             if (leader) arrive(&shared.of_values.emptied[value.stage]);
