@@ -3,15 +3,14 @@
 //
 // qkv (rows, (heads + 2 kv_heads) head_dim): queries, keys, values. query (rows, heads head_dim): rotated.
 // query_norm, key_norm: weights (head_dim) of an RMS norm over each head, or null.
-// Grid: (rows, any); 256 threads.
+// Grid: (rows, any); at most 256 threads.
 
 template <u32 COUNT, typename T>
 DEVICE void append_rows(T *query, const T *qkv, u32 position, u32 slot, Cache cache, u32 heads, Rotary rotary,
-                        const float *query_norm, const float *key_norm) {
+                        u32 angles_row, const float *query_norm, const float *key_norm) {
     u32 head_dim = cache.head_dim, kv_heads = cache.kv_heads;
     u32 all = heads + 2 * kv_heads;
     u32 lanes = lanes_per_head(head_dim, COUNT), member = thread() % lanes, together = threads() / lanes;
-    u32 angles_row = rotary.rows[block()];
     const T *row = qkv + (u64)block() * all * head_dim;
     for (u32 first = block_y() * together; first < all; first += blocks_y() * together) {
         // Lanes beyond the last head work on it too, without storing: the norm needs whole warps.
@@ -37,22 +36,23 @@ DEVICE void append(T *query, const T *qkv, const u32 *positions, const u32 *slot
                    Rotary rotary, const float *query_norm, const float *key_norm) {
     wait_for_producers();
     start_consumers();
-    u32 position = positions[block()], slot = slots[block()];
+    u32 position = positions[block()], slot = slots[block()], angles_row = rotary.rows[block()];
     if (slot == NO_SLOT) return;
     if (whole_vectors(cache.head_dim, rotary.dim, Vector<T>::count)) {
-        append_rows<Vector<T>::count>(query, qkv, position, slot, cache, heads, rotary, query_norm, key_norm);
+        append_rows<Vector<T>::count>(query, qkv, position, slot, cache, heads, rotary, angles_row, query_norm,
+                                      key_norm);
     } else {
-        append_rows<1>(query, qkv, position, slot, cache, heads, rotary, query_norm, key_norm);
+        append_rows<1>(query, qkv, position, slot, cache, heads, rotary, angles_row, query_norm, key_norm);
     }
 }
 
 #define ROTARY_APPEND(T, suffix)                                                                                       \
-    KERNEL void BOUNDS(256, 1) rotary_append_##suffix(                                                                 \
+    KERNEL void BOUNDS(256, 5) rotary_append_##suffix(                                                                 \
         T *query, const T *qkv, const u32 *positions, const u32 *slots, const u64 *pages, u32 max_pages, u32 layer,    \
-        u32 heads, u32 kv_heads, u32 head_dim, u32 rotary_dim, const float *cos, const float *sin, const u32 *rotary_rows,                     \
-        const float *query_norm, const float *key_norm, float eps) {                                                   \
+        u32 heads, u32 kv_heads, u32 head_dim, u32 rotary_dim, const float *cos, const float *sin,                     \
+        const u32 *rotary_rows, const float *query_norm, const float *key_norm, float eps) {                           \
         append<T>(query, qkv, positions, slots, Cache{pages, max_pages, layer, kv_heads, head_dim}, heads,             \
-                  Rotary{cos, sin, rotary_rows, rotary_dim, eps}, query_norm, key_norm);                                            \
+                  Rotary{cos, sin, rotary_rows, rotary_dim, eps}, query_norm, key_norm);                                  \
     }
 
 FOR_F32(ROTARY_APPEND(float, f32))

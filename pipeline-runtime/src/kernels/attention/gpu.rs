@@ -140,8 +140,12 @@ pub fn rotary_append(
         false => 1,
     };
     let lanes = head_dim.div_ceil(2 * vector).next_power_of_two().min(device.chip().warp as usize);
+    // Blocks of equal size, so that few threads are without a head.
+    let lanes = (heads + 2 * kv_heads) * lanes;
+    let blocks = lanes.div_ceil(256);
     let launch = Launch::new(device, &APPEND, &kernel)
-        .grid(tokens.rows, ((heads + 2 * kv_heads) * lanes).div_ceil(256), 1)
+        .grid(tokens.rows, blocks, 1)
+        .threads(lanes.div_ceil(blocks).next_multiple_of(64))
         .buffer(query)
         .buffer(tokens.qkv)
         .buffer(tokens.positions)

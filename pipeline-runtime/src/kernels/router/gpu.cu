@@ -198,7 +198,7 @@ DEVICE void route(const float *hidden, const float *norm_weight, float epsilon, 
 // rms_norm_router also: hidden (rows, width); norm_weight: f32 (width); x is written, the norm of hidden.
 // Grids: router, one block for each 4 rows; router_row and rms_norm_router, one for each row.
 #define ROUTER(T, NAME)                                                                                               \
-    KERNEL void BOUNDS(256, 1) router_##NAME(T *x, const T *gate, u32 rows, u32 width, u32 experts, u32 k,            \
+    KERNEL void BOUNDS(256, 2) router_##NAME(T *x, const T *gate, u32 rows, u32 width, u32 experts, u32 k,            \
                                              u32 normalize, float *logits, u32 *chosen, float *weights) {             \
         route<T, 4, false>(0, 0, 0.0f, x, gate, rows, width, experts, k, normalize, logits, chosen, weights);         \
     }                                                                                                                 \
