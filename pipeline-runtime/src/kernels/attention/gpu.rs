@@ -37,7 +37,17 @@ pub static DECODE: Source =
 /// Prompts.
 pub static PREFILL: Source = Source {
     name: "attention_prefill",
-    parts: &[PRELUDE, CACHE, TENSOR, HOPPER, include_str!("prefill.cu")],
+    parts: &[
+        PRELUDE,
+        CACHE,
+        TENSOR,
+        HOPPER,
+        include_str!("prompts/queries.cuh"),
+        include_str!("prompts/plain.cuh"),
+        include_str!("prompts/tensor.cuh"),
+        include_str!("prompts/hopper.cuh"),
+        include_str!("prompts/kernels.cu"),
+    ],
 };
 
 /// One layer of a cache in pages.
@@ -303,7 +313,7 @@ impl Way {
     fn all(chip: &Chip, head_dim: usize, dtype: DType) -> Vec<Way> {
         let mut ways = Vec::new();
         if chip.target == "sm_90a" && dtype != DType::F32 && [64, 128].contains(&head_dim) {
-            // `HopperPrompt` of `prefill.cu`: two stages each of queries, keys and values, and of arrivals.
+            // `HopperPrompt` of `prompts/hopper.cuh`: two stages each of queries, keys and values, and of arrivals.
             let shared = 3 * 2 * (128 * head_dim * dtype.size() + 2 * size_of::<u64>()) + ALIGNMENT;
             let kernel = "prefill_attention_hopper";
             ways.push(Way { kernel, depth: head_dim, threads: 384, shared, queries: 128, stays: true });
