@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Arguments;
 use super::peer::Peer;
-use super::roof::Roof;
+use super::roof::{Roof, median};
 use crate::options::Outcome;
 
 /// What was measured of one kind of work.
@@ -174,12 +174,4 @@ impl Report<'_> {
             |(times, roof): (&Vec<f64>, &f64)| Some(self.bytes as f64 / roof / 1e6 / median(times.clone())?);
         median(turns.filter_map(share).collect())
     }
-}
-
-/// The middle of some numbers; `None` of none.
-pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_by(f64::total_cmp);
-    let length = numbers.len();
-    let upper = *numbers.get(length / 2)?;
-    Some(if length % 2 == 1 { upper } else { (numbers[length / 2 - 1] + upper) / 2.0 })
 }

@@ -5,8 +5,6 @@ use pipelines::gpu::{self, Buffer};
 use pipelines::hardware::Device;
 use pipelines::kernels::roof::RoofProbe;
 
-use super::report::median;
-
 /// Bytes that a device copies.
 const COPIED: usize = 2 << 30;
 
@@ -53,4 +51,12 @@ impl Roof {
             Roof::Device { .. } => "device copy, read and written,",
         }
     }
+}
+
+/// The middle of some numbers; `None` of none.
+pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
+    numbers.sort_by(f64::total_cmp);
+    let length = numbers.len();
+    let upper = *numbers.get(length / 2)?;
+    Some(if length % 2 == 1 { upper } else { (numbers[length / 2 - 1] + upper) / 2.0 })
 }
