@@ -149,9 +149,9 @@ pub fn rotary_append(
         true => vector,
         false => 1,
     };
-    let lanes = head_dim.div_ceil(2 * vector).next_power_of_two().min(device.chip().warp as usize);
+    let of_a_head = head_dim.div_ceil(2 * vector).next_power_of_two().min(device.chip().warp as usize);
     // Blocks of equal size, so that few threads are without a head.
-    let lanes = (heads + 2 * kv_heads) * lanes;
+    let lanes = (heads + 2 * kv_heads) * of_a_head;
     let blocks = lanes.div_ceil(256);
     let launch = Launch::new(device, &APPEND, &kernel)
         .grid(tokens.rows, blocks, 1)

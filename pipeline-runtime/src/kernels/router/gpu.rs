@@ -235,7 +235,7 @@ pub fn speeds(device: &Device) -> Result<Vec<Check>> {
         let (chosen, weights) =
             (poisoned(device, rows * k, DType::F32)?, poisoned(device, rows * k, DType::F32)?);
         let output = RouterBuffers { logits: &logits, experts: &chosen, weights: &weights };
-        // What `kernel` chose beside what the twin chooses of the logits it wrote; those, for some rows, beside `x`.
+        // The logits of some rows beside those of `x`, and the weights of the chosen beside the twin's of these logits.
         let mut enter = |kernel: &str, x: &[f32], microseconds, of_an_element: usize| -> Result<()> {
             let found = download(device, &logits, rows * experts, DType::F32)?;
             let some = rows.min(64);
